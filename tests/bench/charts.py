@@ -89,7 +89,7 @@ def _fill(store: SqliteStore, number: int, points: int) -> SeriesKey:
 def _columns(store: SqliteStore, keys: list[SeriesKey], width: int) -> list[Any]:
     with store.snapshot() as view:
         window = view.chart_window(keys, "step", None, None, width)
-        return [view.chart_columns(key, window) for key in keys]
+        return list(view.chart_columns(keys, window))
 
 
 def _tails(store: SqliteStore, keys: list[SeriesKey], start: int) -> list[Any]:

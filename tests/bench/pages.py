@@ -54,6 +54,7 @@ def measure_pages(folder: Path, many: Path, quick: bool) -> None:
     with running_browser("--js-flags=--expose-gc") as browser:
         with board_of(f"sqlite:{many}") as board:
             _table_of_runs(pages, browser, board.url)
+            _groups(pages, browser, board.url)
         charts, points = folder / "charts.db", 500 if quick else 5_000
         fill_with_trials(charts, 50, 20, points)
         with board_of(f"sqlite:{charts}") as board:
@@ -103,6 +104,17 @@ def _charts(pages: Table, browser: Any, url: str, what: str) -> None:
     page = person.open("/favicon.svg")
     drawn = page.get_by_role("img", name=re.compile("of 50 curves"))
     _row(pages, person, what, lambda: page.goto(f"{person.url}/charts?draw=50"), drawn.nth(5))
+    person.close()
+
+
+def _groups(pages: Table, browser: Any, url: str) -> None:
+    from board_browser import Person
+
+    person = Person(browser, url)
+    page = person.open("/favicon.svg")
+    drawn = page.get_by_role("img", name=re.compile("of 3 curves"))
+    address = f"{person.url}/charts?by=parameters.opt.name"
+    _row(pages, person, "charts of all of them in three groups", lambda: page.goto(address), drawn.nth(5))
     person.close()
 
 

@@ -125,6 +125,7 @@ class CometMLProtocol(NullProtocol):
     fetch_media = _unreadable("fetch_media")
     fetch_blob = _unreadable("fetch_blob")
     fetch_columns = _unreadable("fetch_columns")
+    fetch_grouped_columns = _unreadable("fetch_grouped_columns")
     fetch_tails = _unreadable("fetch_tails")
     fetch_rejected = _unreadable("fetch_rejected")
 

@@ -232,6 +232,10 @@ class NullProtocol(Protocol):
         """No series exists: nothing is stored."""
         return [None] * len(series)
 
+    def fetch_grouped_columns(self, *_args: Any, **_kwargs: Any) -> list[dict[str, Any]]:
+        """No group exists: nothing is stored."""
+        return []
+
     def fetch_tails(self, tails: Any, limit: int = 0) -> list[dict[str, Any] | None]:
         """No series exists: nothing is stored."""
         return [None] * len(tails)

@@ -472,6 +472,46 @@ class Protocol:
         """
         return self._call("fetch_columns", series, axis, low, high, width)
 
+    def fetch_grouped_columns(
+        self,
+        query: Conditions = None,
+        by: Sequence[str] = (),
+        name: str = "loss",
+        kind: str = "metric",
+        axis: str = "step",
+        low: float | None = None,
+        high: float | None = None,
+        width: int = 200,
+        limit: int = 20,
+    ) -> list[dict[str, Any]]:
+        """Series of one name of the trials that match, summed up by values of these, for charts of groups.
+
+        A series takes part in each column from its first one to its last, with the mean of its finite values
+        there, or else with what lies on the straight line between its neighbouring columns.
+
+        Args:
+            query: as for `fetch_trials`.
+            by: columns as for `fetch_table`, of which all trials of a group have the same values.
+            name: of the series, with its context.
+            kind: ``'metric'``, ``'chrono'`` or ``'superseded'``.
+            axis, low, high, width: as for `fetch_columns`; 2,097,152 columns of all series together.
+            limit: how many groups at most; never more than 100.
+
+        Returns:
+            For each group, the largest first, the values in ``by``, how many ``series`` it has on ``axis``,
+            how many are ``left_out`` because they have no place there, how many have ``faults`` and cannot
+            be read (the first error stands as ``{"error": text}`` in front of the group), and of each column
+            in which any of its series has a finite value, as little-endian float64 in bytes: the greatest
+            ``x`` of a point, how many ``runs`` take part, ``count_of`` their points, ``mean``, ``median`` and
+            ``sd`` (of a sample) of what they take part with, and the ``min`` and ``max`` of all; and in
+            ``odd`` for each column with other values place and step of a point, one of them, their number.
+
+        Raises:
+            BadQuery: the query names an unknown attribute or operator.
+            BadArguments: a column is unknown, the window ends before it begins, or there is too much.
+        """
+        return self._call("fetch_grouped_columns", query, by, name, kind, axis, low, high, width, limit)
+
     def fetch_tails(
         self, tails: Sequence[tuple[Trial | bytes, str, str, int]], limit: int = 65_536
     ) -> list[dict[str, Any] | None]:

@@ -189,6 +189,16 @@ class SeriesTests(BackendSuite):
         assert _floats(found["min"]) == [0.0, 5.0, 10.0, 15.0]
         assert _floats(found["max"]) == [4.0, 9.0, 14.0, 19.0]
 
+    def test_columns_of_a_group_of_series_for_a_chart(self, protocol: Protocol) -> None:
+        for lr, values in ((0.1, [1.0, 2.0]), (0.1, [3.0, 6.0]), (0.2, [5.0, 5.0])):
+            trial = self._new(protocol, name="t", parameters={"lr": lr, "seed": values})
+            for step, value in enumerate(values):
+                protocol.log_trial_metrics(trial, step=step, loss=value)
+        large, small = protocol.fetch_grouped_columns({}, ["parameters.lr"], "loss")
+        assert (large["by"], large["series"], small["by"], small["series"]) == ([0.1], 2, [0.2], 1)
+        assert (_floats(large["x"]), _floats(large["mean"])) == ([0.0, 1.0], [2.0, 4.0])
+        assert (_floats(large["min"]), _floats(large["max"])) == ([1.0, 2.0], [3.0, 6.0])
+
     def test_the_tail_of_a_series(self, protocol: Protocol) -> None:
         trial = self._new(protocol, name="t")
         for step in range(5):

@@ -20,6 +20,7 @@ __all__ = [
     "Group",
     "cell",
     "group_rows",
+    "grouped",
     "in_order",
     "seen",
     "series_summary",
@@ -245,6 +246,20 @@ def series_summary(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
 # -- groups ----------------------------------------------------------------------------------------------
 
 
+def grouped(rows: Iterable[Sequence[Any]], by: int, limit: int) -> list[list[Sequence[Any]]]:
+    """Rows that have the same values, the largest groups first.
+
+    Args:
+        rows: they begin with the values to group by.
+        by: how many these are.
+        limit: most groups.
+    """
+    members: dict[tuple[Hashable, ...], list[Sequence[Any]]] = {}
+    for row in rows:
+        members.setdefault(tuple(map(_key, row[:by])), []).append(row)
+    return sorted(members.values(), key=len, reverse=True)[:limit]
+
+
 def group_rows(rows: Iterable[Sequence[Any]], by: int, limit: int) -> list[Group]:
     """Groups of rows that have the same values, the largest first.
 
@@ -253,17 +268,13 @@ def group_rows(rows: Iterable[Sequence[Any]], by: int, limit: int) -> list[Group
         by: how many are to group by.
         limit: most groups.
     """
-    members: dict[tuple[Hashable, ...], list[Sequence[Any]]] = {}
-    for row in rows:
-        members.setdefault(tuple(map(_key, row[:by])), []).append(row)
-    largest = sorted(members.values(), key=len, reverse=True)[:limit]
     return [
         {
             "by": list(some[0][:by]),
             "count": len(some),
             "measures": [_measured(row[at] for row in some) for at in range(by, len(some[0]))],
         }
-        for some in largest
+        for some in grouped(rows, by, limit)
     ]
 
 

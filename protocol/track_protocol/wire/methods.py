@@ -138,6 +138,13 @@ _TABLE: Final = (
         "Series cut into columns of equal extent along an axis, for charts: what each column contains.",
     ),
     _read(
+        "fetch_grouped_columns(query: query, by: texts, name: text, kind: charted = 'metric', "
+        "axis: axis = 'step', low: finite? = None, high: finite? = None, width: count = 200, "
+        "limit: count = 20) -> [columns]",
+        "Series of one name of the trials that match, cut into columns and summed up by values of the "
+        "trials; the largest groups first.",
+    ),
+    _read(
         "fetch_tails(tails: tails, limit: count = 65536) -> [points]",
         "Numbers of several series, each from an ordinal on.",
     ),

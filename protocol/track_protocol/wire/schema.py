@@ -102,6 +102,10 @@ CHECKS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
         f"one of {', '.join(map(repr, _AXES))}",
     ),
     "bool": (lambda value: type(value) is bool, "true or false"),
+    "charted": (
+        lambda value: type(value) is str and value in _CHARTED,
+        f"one of {', '.join(map(repr, _CHARTED))}",
+    ),
     "count": (_is_count, "an integer, 0 or more"),
     "bytes": (lambda value: type(value) is bytes, "bytes"),
     "definition": (_is_named_map, "a map with the id or the uid of the object"),

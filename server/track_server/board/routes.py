@@ -32,7 +32,7 @@ from track_server.http.sessions import Login
 __all__ = ["application"]
 
 _API: Final = "/api/v1"
-_FRAMED: Final = frozenset({"fetch_columns", "fetch_tails"})
+_FRAMED: Final = frozenset({"fetch_columns", "fetch_grouped_columns", "fetch_tails"})
 """Calls whose answer is series, in the form of `columns_frame`."""
 _POINTS: Final = "fetch_metrics"
 """The call whose answer is packed columns, which JSON has as lists."""

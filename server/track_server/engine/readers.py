@@ -265,12 +265,12 @@ class ReaderPool:
             return InternalError(f"the server failed on this call: {error!r}", traceback.format_exc())
 
     def _page(self, view: Snapshot, rest: Rest) -> Page:
-        """The next page of a list: at least one document, if any is left."""
+        """The next page of a list: what one read gives, and more if there is time."""
         keys, most, at = rest.listing.keys, rest.listing.most, rest.start
         until = time.monotonic() + _PAGE_S
         items: list[bytes] = []
         size, count = 0, min(_FIRST_DOCUMENTS, most)
-        while at < len(keys) and size < PAGE_BYTES and (not items or time.monotonic() < until):
+        while at < len(keys) and size < PAGE_BYTES and (at == rest.start or time.monotonic() < until):
             documents = rest.listing.read(view, keys[at : at + count])
             at += count
             items += map(self._item, documents)

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from track_protocol.errors import BadArguments, TrackError
 from track_server.methods.read import Listing
-from track_server.storage.contract import Document, Snapshot
+from track_server.storage.contract import ChartWindow, Document, SeriesKey, Snapshot
 
-__all__ = ["fetch_columns", "fetch_tails"]
+__all__ = ["chart_window", "fetch_columns", "fetch_tails"]
 
 _MAX_SERIES: Final = 1_024
 _MAX_WIDTH: Final = 4_096
@@ -29,22 +29,37 @@ def fetch_columns(
 ) -> Listing:
     """The columns of each series; None for one that does not exist, an error for one that cannot be read."""
     _check_number("fetch_columns", "series", series)
-    if not 1 <= width <= _MAX_WIDTH:
-        raise BadArguments(
-            f"fetch_columns: argument 'width' is {width:,}: ask for 1 to {_MAX_WIDTH:,} columns"
-        )
     if width * len(series) > _MAX_COLUMNS:
         raise BadArguments(
             f"fetch_columns: {width:,} columns of {len(series):,} series are more than {_MAX_COLUMNS:,}: ask "
             "for less at once"
         )
-    if low is not None and high is not None and low > high:
-        raise BadArguments(f"fetch_columns: the window from {low} to {high} ends before it begins")
     keys = [(trial, kind, name) for trial, kind, name in series]
-    window = view.chart_window(
+    window = chart_window("fetch_columns", view, keys, axis, low, high, width)
+    return Listing(keys, lambda view, some: view.chart_columns(some, window), _AT_ONCE)
+
+
+def chart_window(
+    method: str,
+    view: Snapshot,
+    keys: Sequence[SeriesKey],
+    axis: str,
+    low: float | None,
+    high: float | None,
+    width: int,
+) -> ChartWindow:
+    """The window that a call asks for.
+
+    Raises:
+        BadArguments: there is no such window.
+    """
+    if not 1 <= width <= _MAX_WIDTH:
+        raise BadArguments(f"{method}: argument 'width' is {width:,}: ask for 1 to {_MAX_WIDTH:,} columns")
+    if low is not None and high is not None and low > high:
+        raise BadArguments(f"{method}: the window from {low} to {high} ends before it begins")
+    return view.chart_window(
         keys, axis, None if low is None else float(low), None if high is None else float(high), width
     )
-    return Listing(keys, partial(_each, lambda view, key: view.chart_columns(key, window)), _AT_ONCE)
 
 
 def fetch_tails(view: Snapshot, tails: list[Any], limit: int) -> Listing:

@@ -12,7 +12,18 @@ from typing import Any, Final
 
 from track_protocol.wire.batch import CallOp, PointsOp
 from track_protocol.wire.methods import Access, method_named
-from track_server.methods import charts, claim, create, delete, media, points, read, tables, update
+from track_server.methods import (
+    chart_groups,
+    charts,
+    claim,
+    create,
+    delete,
+    media,
+    points,
+    read,
+    tables,
+    update,
+)
 from track_server.methods.blobs import fetch_blob, put_blob
 from track_server.storage.unit_of_work import UnitOfWork
 
@@ -33,6 +44,7 @@ READS: Final[Mapping[str, Callable[..., Any]]] = {
     "fetch_changes": tables.fetch_changes,
     "fetch_metrics": read.fetch_metrics,
     "fetch_columns": charts.fetch_columns,
+    "fetch_grouped_columns": chart_groups.fetch_grouped_columns,
     "fetch_tails": charts.fetch_tails,
     "fetch_blob": fetch_blob,
     "fetch_rejected": read.fetch_rejected,

@@ -10,9 +10,19 @@ from track_protocol.query.columns import check_size, parse_columns, parse_table_
 from track_protocol.query.parse import parse_query
 from track_server.storage.contract import Document, Snapshot, Table
 
-__all__ = ["fetch_changes", "fetch_fields", "fetch_groups_of", "fetch_rows", "fetch_table"]
+__all__ = [
+    "MAX_BY",
+    "check_most",
+    "fetch_changes",
+    "fetch_fields",
+    "fetch_groups_of",
+    "fetch_rows",
+    "fetch_table",
+]
 
-_MAX_BY: Final = 8
+MAX_BY: Final = 8
+"""Values by which trials are grouped."""
+
 _MAX_MEASURES: Final = 16
 _MAX_GROUPS: Final = 1_000
 _MAX_CHANGES: Final = 10_000
@@ -52,14 +62,14 @@ def fetch_groups_of(
     view: Snapshot, query: Document, by: Sequence[str], measures: Sequence[str], limit: int
 ) -> list[Document]:
     """The trials that match by values, with statistics of others."""
-    _check_most("limit", limit, _MAX_GROUPS)
-    wanted = parse_columns(by, "by", _MAX_BY), parse_columns(measures, "measures", _MAX_MEASURES)
+    check_most("limit", limit, _MAX_GROUPS)
+    wanted = parse_columns(by, "by", MAX_BY), parse_columns(measures, "measures", _MAX_MEASURES)
     return view.trial_groups(parse_query(query), *wanted, limit)
 
 
 def fetch_changes(view: Snapshot, cursor: str | None, limit: int) -> dict[str, Any]:
     """What has changed since a moment."""
-    _check_most("limit", limit, _MAX_CHANGES)
+    check_most("limit", limit, _MAX_CHANGES)
     changed = view.changes_since(cursor, limit)
     return {
         "cursor": changed.cursor,
@@ -72,6 +82,11 @@ def fetch_changes(view: Snapshot, cursor: str | None, limit: int) -> dict[str, A
     }
 
 
-def _check_most(name: str, given: int, most: int) -> None:
+def check_most(name: str, given: int, most: int) -> None:
+    """Refuse an argument that is too large.
+
+    Raises:
+        BadArguments: it is.
+    """
     if given > most:
         raise BadArguments(f"{name} is {given:,}: give at most {most:,}")

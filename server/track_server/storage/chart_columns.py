@@ -290,15 +290,8 @@ class ChartColumns:
 
     def result(self) -> tuple[dict[str, bytes], int, bool]:
         """The arrays, how many points there are, and whether each column has one of them at most."""
-        columns, x, whole = self._columns, self._x, Buckets._make(self._found)
-        if not self._in_order:
-            # Places do not ascend from one run of points to the next.
-            order = sorted(range(len(x)), key=lambda i: (columns[i], x[i]))
-            whole = whole.taken(order)
-            columns, x = [columns[i] for i in order], [x[i] for i in order]
-            starts = [i for i, column in enumerate(columns) if not i or columns[i - 1] != column]
-            x = [x[end - 1] for end in [*starts[1:], len(x)]]
-            whole = whole.joined(starts)
+        self._order()
+        x, whole = self._x, Buckets._make(self._found)
         is_empty = [count == others for count, others in zip(whole.counts, whole.nonfinite, strict=True)]
         lows, highs, means = whole.lows, whole.highs, whole.means
         if any(is_empty):
@@ -311,6 +304,33 @@ class ChartColumns:
             count,
             count == len(x),
         )
+
+    def finite(self) -> tuple[Any, ...]:
+        """What `track_server.storage.contract.ChartMeans` has behind its axis."""
+        self._order()
+        whole = Buckets._make(self._found)
+        counts: Sequence[float] = whole.counts
+        columns: Sequence[Sequence[float]] = (self._columns, self._x, whole.lows, whole.highs, whole.means)
+        if not any(whole.nonfinite):
+            return (*columns, counts)
+        counts = list(map(sub, counts, whole.nonfinite))
+        known = [i for i, count in enumerate(counts) if count]
+        described = zip(self._columns, self._x, whole.steps, whole.odds, whole.nonfinite, strict=True)
+        odd = [each for each in described if each[-1]]
+        return (*(taken(each, known) for each in (*columns, counts)), odd)
+
+    def _order(self) -> None:
+        """Put the columns in order, if places do not ascend from one run of points to the next."""
+        if self._in_order:
+            return
+        columns, x = self._columns, self._x
+        order = sorted(range(len(x)), key=lambda i: (columns[i], x[i]))
+        columns, x = [columns[i] for i in order], [x[i] for i in order]
+        starts = [i for i, column in enumerate(columns) if not i or columns[i - 1] != column]
+        self._x = [x[end - 1] for end in [*starts[1:], len(x)]]
+        self._columns = [columns[start] for start in starts]
+        self._found = [list(each) for each in Buckets._make(self._found).taken(order).joined(starts)]
+        self._in_order = True
 
 
 def _blanked(numbers: Sequence[float], is_empty: Sequence[bool]) -> list[float]:

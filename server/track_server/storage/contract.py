@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple, Protocol
 
+from track_protocol.errors import TrackError
 from track_protocol.model.rejected import Rejected
 from track_protocol.model.stat import Summary
 from track_protocol.query.columns import Column as TableColumn
@@ -33,6 +34,7 @@ __all__ = [
     "BlobChange",
     "Changed",
     "Changes",
+    "ChartMeans",
     "ChartWindow",
     "Chunk",
     "Document",
@@ -400,12 +402,37 @@ class ChartWindow:
         ordinals: those of a series of which each point's x is its ordinal, because its steps are not all
             numbers or do not ascend, or its times are not all numbers.
         in_full: whether all points in the window are read; if not, outlines may stand for them.
+        is_coarse: whether they may wherever there are some: what is drawn is the mean of many series.
     """
 
     axis: str
     grid: Grid
     ordinals: Grid
     in_full: bool
+    is_coarse: bool = False
+
+
+class ChartMeans(NamedTuple):
+    """The finite values of one series in those columns that have some, and where there are others.
+
+    Attributes:
+        axis: the one that was really used, see `ChartWindow`.
+        columns: their numbers, ascending.
+        x: places of their last points.
+        lows, highs, means: least, greatest and mean of their finite values.
+        counts: of these values.
+        odd: of each column that has other values its number, place and step of its last point, the last of
+            those values, and how many they are.
+    """
+
+    axis: str
+    columns: Sequence[int]
+    x: Sequence[float]
+    lows: Sequence[float]
+    highs: Sequence[float]
+    means: Sequence[float]
+    counts: Sequence[float]
+    odd: Sequence[tuple[int, float, float, float, float]] = ()
 
 
 class View(Protocol):
@@ -551,18 +578,27 @@ class Snapshot(View, Protocol):
             width: how many columns.
         """
 
-    def chart_columns(self, series: SeriesKey, window: ChartWindow) -> Document | None:
-        """The columns of a series; None if there is no such series.
+    def chart_columns(
+        self, series: Sequence[SeriesKey], window: ChartWindow
+    ) -> list[Document | TrackError | None]:
+        """The columns of some series, in their order; None for one that does not exist.
 
         Returns:
             ``axis`` (the one that was really used), ``low``, ``high``, ``count`` (of points in the window),
             ``total`` (of all its points), ``exact`` (whether each column has one point at most), and an array
-            for each of `track_server.storage.chart_columns.ARRAYS`: float64, little-endian.
-
-        Raises:
-            StoreCorrupt: a chunk is damaged or missing.
-            TooBusy: it takes too long.
+            for each of `track_server.storage.chart_columns.ARRAYS`: float64, little-endian.  Instead of
+            these a `StoreCorrupt` (a chunk is damaged or missing) or a `TooBusy` (it takes too long).
         """
+
+    def chart_means(
+        self, series: Sequence[SeriesKey], window: ChartWindow
+    ) -> list[ChartMeans | TrackError | None]:
+        """The finite values of some series in columns; the rest is as for `chart_columns`."""
+
+    def series_of(
+        self, query: Query, kind: str, name: str, by: Sequence[TableColumn]
+    ) -> tuple[list[SeriesKey], list[list[Any]]]:
+        """Series of that name of the trials that match, and a list for each column of those trials."""
 
     def tail(self, series: SeriesKey, start: int, limit: int) -> Document | None:
         """Up to `limit` points of a series from ordinal `start`, as numbers; None if there is no such series.

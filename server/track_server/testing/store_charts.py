@@ -38,7 +38,7 @@ def chart_of(
     """The committed columns of a metric, with lists for arrays."""
     with store.snapshot() as view:
         key = (id_of(number), METRIC, name)
-        found = view.chart_columns(key, view.chart_window([key], axis, low, high, width))
+        (found,) = view.chart_columns([key], view.chart_window([key], axis, low, high, width))
     assert found is not None, f"there is no metric called {name}"
     return {each: numbers_in(value) if each in ARRAYS else value for each, value in found.items()}
 
@@ -194,7 +194,7 @@ class ChartTests(StoreSuite):
         keys = [(id_of(number), METRIC, "loss") for number in (0, 1, 2)]
         with store.snapshot() as view:
             window = view.chart_window(keys, "step", None, None, 8)
-            *found, missing = [view.chart_columns(key, window) for key in keys]
+            *found, missing = view.chart_columns(keys, window)
         assert missing is None
         assert [(each["low"], each["high"]) for each in found] == [(0.0, 39.0)] * 2
 
@@ -203,7 +203,7 @@ class ChartTests(StoreSuite):
         with store.snapshot() as view:
             for key in ((id_of(0), METRIC, "other"), (id_of(9), METRIC, "loss")):
                 window = view.chart_window([key], "step", None, None, 5)
-                assert view.chart_columns(key, window) is None
+                assert view.chart_columns([key], window) == [None]
                 assert view.tail(key, 0, 5) is None
 
     def test_a_tail_from_an_ordinal_is_the_rest(self, store: Any) -> None:

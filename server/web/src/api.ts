@@ -164,6 +164,26 @@ export interface Tail {
   times: Float64Array;
   values: Float64Array;
 }
+/** Answers of `fetch_grouped_columns`: one group, one element for each column in which it has a finite value. */
+export interface GroupedColumns {
+  by: Value[];
+  axis: Axis;
+  /** How many take part, have no place on this axis, and cannot be read. */
+  series: number;
+  left_out: number;
+  faults: number;
+  /** Of each column with values that are not finite: x, step, one of them as JSON has it, and how many. */
+  odd: [x: number, step: number | string, value: string, count: number][];
+  x: Float64Array;
+  /** How many series take part there, and how many points they have. */
+  runs: Float64Array;
+  count_of: Float64Array;
+  mean: Float64Array;
+  median: Float64Array;
+  sd: Float64Array;
+  min: Float64Array;
+  max: Float64Array;
+}
 /** A series that cannot be read; others of the same answer can. */
 export interface Damaged {
   error: string;
@@ -179,6 +199,20 @@ export interface BinaryMethods {
       width: number;
     },
     (Columns | Damaged | null)[],
+  ];
+  fetch_grouped_columns: [
+    {
+      query: Query;
+      by: string[];
+      name: string;
+      kind: SeriesKind;
+      axis: Axis;
+      low?: number | null;
+      high?: number | null;
+      width: number;
+      limit: number;
+    },
+    (GroupedColumns | Damaged)[],
   ];
   fetch_tails: [
     {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Curve } from "../src/charts/curve";
-import { merge, summarise } from "../src/charts/groups";
+import { merge, mergedOf, summarise } from "../src/charts/groups";
 import { shortTexts, xTexts, xTicks } from "../src/charts/labels";
 import { happeningsOf, marksOf } from "../src/charts/marks";
 import { chartsOf, faultOf, labelOf, matching, partsOf } from "../src/charts/names";
@@ -164,6 +164,47 @@ test("ticks that differ in their last digits have texts of their own", () => {
   assert.deepEqual(shortTexts([1e-3, 1, 1e3, 1e6]), ["0.001", "1", "1000", "1M"]);
   assert.deepEqual(shortTexts([0, 1e301, 2e301]), ["0", "1e301", "2e301"]);
   assert.deepEqual(shortTexts([0, 1e-299, 2e-299]), ["0", "1e−299", "2e−299"]);
+});
+
+test("a group that the server has summed up has its middle, its band and its runs", () => {
+  const numbers = (...values: number[]) => Float64Array.from(values);
+  const group = {
+    ...{ by: ["a"], axis: "step" as const, series: 4, left_out: 0, faults: 0, odd: [] },
+    ...{ x: numbers(0, 1), runs: numbers(4, 1), count_of: numbers(8, 2) },
+    ...{
+      mean: numbers(2, 4),
+      median: numbers(1, 4),
+      sd: numbers(1, 0),
+      min: numbers(-9, 3),
+      max: numbers(9, 5),
+    },
+  };
+  const of = (middle: "mean" | "median", spread: "minmax" | "sd" | "se" | "none", smoothing = 0) => {
+    const merged = mergedOf(group, middle, spread, smoothing);
+    return [merged.middle, merged.low, merged.high];
+  };
+  assert.deepEqual(mergedOf(group, "mean", "none", 0).runs, [4, 1]);
+  assert.deepEqual(of("mean", "minmax"), [
+    [2, 4],
+    [-9, 3],
+    [9, 5],
+  ]);
+  assert.deepEqual(of("median", "sd"), [
+    [1, 4],
+    [0, 4],
+    [2, 4],
+  ]);
+  assert.deepEqual(of("mean", "se"), [
+    [2, 4],
+    [1.5, 4],
+    [2.5, 4],
+  ]);
+  // Two points of each run in a column weigh as two, and a spike stays in the band however smooth the line is.
+  const [middle, , high] = of("mean", "minmax", 0.5);
+  const past = 0.25;
+  const weights = past * (1 - past) + (1 - past);
+  assert.deepEqual(middle, [2, (past * 2 * (1 - past) + (1 - past) * 4) / weights]);
+  assert.deepEqual(high, [9, 5]);
 });
 
 test("a merged line has no value behind the end of the runs that take part", () => {

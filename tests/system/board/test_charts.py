@@ -156,6 +156,29 @@ def test_charts_out_of_sight_are_fetched_when_they_are_scrolled_to(
         assert first < watched.count("fetch_columns") <= 20
 
 
+def test_a_curve_for_each_group_of_all_runs_comes_from_the_server(
+    tmp_path: Path, person: Callable[..., Person]
+) -> None:
+    path = tmp_path / "runs.db"
+    fill_with_trials(path, 300, metrics=2)
+    address = f"/charts?draw=5&by=parameters.opt.name&{with_table('loss')}"
+    with board_of(f"sqlite:{path}") as board:
+        watched = person(board.url)
+        page = watched.open(address)
+        expect(page.get_by_role("img", name="loss of 3 curves")).to_be_visible()
+        expect(page.get_by_role("status").filter(has_text="Groups of all 300 runs")).to_be_visible()
+        rows = page.get_by_role("article", name="Chart loss").get_by_role("rowheader")
+        runs = [re.search(r"opt.name (\w+) · (\d+) runs", row) for row in rows.all_inner_texts()]
+        assert {run[1] for run in runs if run} == {"adam", "lion", "sgd"}
+        assert sum(int(run[2]) for run in runs if run) == 300
+        assert watched.count("fetch_columns") == 0
+
+        # Of another metric the server has no axis: those runs are merged that are drawn.
+        page.get_by_role("toolbar", name="All charts").get_by_role("combobox", name="x").select_option(":m1")
+        expect(page.get_by_role("status").filter(has_text="Groups of the 5 runs")).to_be_visible()
+        expect(page.get_by_role("img", name=re.compile("^loss of [123] curves"))).to_be_visible()
+
+
 def test_values_that_are_not_finite_are_marked_at_their_steps_and_leave_the_rest_alone(
     server: ServerProcess, client: TrackClient, person: Callable[..., Person]
 ) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from operator import sub
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from track_protocol.errors import StoreCorrupt, TooBusy
+from track_protocol.errors import StoreCorrupt, TooBusy, TrackError
 from track_server.storage.chart_columns import (
     EXACT,
     ChartColumns,
@@ -20,7 +21,7 @@ from track_server.storage.chart_columns import (
     traits_of,
 )
 from track_server.storage.chunks import BadChunk, decode_chunk_numbers
-from track_server.storage.contract import ChartWindow, Document, SeriesKey
+from track_server.storage.contract import ChartMeans, ChartWindow, Document, SeriesKey
 from track_server.storage.numbers import as_float_bytes, as_floats
 from track_server.storage.outlines import BadOutline, Outline
 from track_server.storage.sql.chunk_rows import damaged_chunk
@@ -48,20 +49,23 @@ _SECONDS: Final = 5.0
 """How long the columns of one series may take."""
 
 _SERIES: Final = """
-SELECT series.id, series.count, series.stepped, trial.started
-FROM trial JOIN series ON series.trial = trial.id WHERE trial.key = ? AND series.kind = ? AND series.name = ?
+SELECT trial.key, series.kind, series.name, series.id, series.count, series.stepped, trial.started
+FROM trial JOIN series ON series.trial = trial.id
+WHERE trial.key {0} AND series.kind {1} AND series.name {2}
 """
-_BOUNDS: Final = (
-    "SELECT min(step_min), max(step_max), min(time_min), max(time_max) FROM chunk WHERE series = ?"
-)
-_COUNTS: Final = {
-    "step": "SELECT coalesce(sum(count), 0) FROM chunk WHERE series = ? AND step_max >= ? AND step_min <= ?",
-    "time": "SELECT coalesce(sum(count), 0) FROM chunk WHERE series = ? AND time_max >= ? AND time_min <= ?",
-}
+_BOUNDS: Final = """
+SELECT series, min(step_min), max(step_max), min(time_min), max(time_max) FROM chunk
+WHERE series {0} GROUP BY series
+"""
+_PLACES: Final = "SELECT series, count, {1}_min, {1}_max FROM chunk WHERE series {0}"
 _CHUNKS: Final = """
-SELECT id, seq, count, step_min, step_max, time_min, time_max, outline.data
-FROM chunk LEFT JOIN outline ON outline.chunk = chunk.id WHERE series = ? ORDER BY seq
+SELECT series, id, seq, count, step_min, step_max, time_min, time_max, outline.data,
+CASE WHEN size <= ? THEN chunk.data END
+FROM chunk LEFT JOIN outline ON outline.chunk = chunk.id WHERE series {0} ORDER BY series, seq
 """
+_SMALL_BYTES: Final = 4_096
+"""Bytes of a decoded chunk up to which it is read together with its row."""
+
 _TIMES: Final = frozenset({"time", "relative"})
 """Axes that are made of the times of points."""
 
@@ -97,6 +101,25 @@ class _Extent:
     steps: tuple[float, float] | None
     times: tuple[float, float] | None
     origin: float
+
+    @classmethod
+    def of(
+        cls,
+        series: _Series,
+        step_min: float | None,
+        step_max: float | None,
+        time_min: float | None,
+        time_max: float | None,
+    ) -> _Extent:
+        """The extent of a series from the bounds of its chunks."""
+        return cls(
+            series,
+            None
+            if not series.stepped or step_min is None or step_max is None
+            else (float(step_min), float(step_max)),
+            None if time_min is None or time_max is None else (time_min, time_max),
+            _origin(series, time_min),
+        )
 
     def on(self, axis: str) -> tuple[float, float] | None:
         """The ends of the series on an axis; None where its points have no place there."""
@@ -138,16 +161,21 @@ class _Chunk:
     step_max: float | None
     time_min: float | None
     time_max: float | None
+    data: bytes | None = None
     outline: Outline | None = None
     traits: Traits | None = None
     decoded: _Decoded | None = None
 
-    def take_outline(self, data: bytes | None) -> None:
-        """Take the outline, if there is one; from one that is damaged nothing is taken."""
-        if data is not None:
+    @classmethod
+    def of(cls, outline: bytes | None, data: bytes | None, *row: Any) -> _Chunk:
+        """A chunk with its outline, if there is one; from one that is damaged nothing is taken."""
+        chunk = cls(*row)
+        chunk.data = data
+        if outline is not None:
             with suppress(BadOutline):
-                self.outline = Outline(data, self.count)
-                self.traits = self.outline.traits
+                chunk.outline = Outline(outline, chunk.count)
+                chunk.traits = chunk.outline.traits
+        return chunk
 
 
 class SqlSnapshot(SqlView):
@@ -157,14 +185,12 @@ class SqlSnapshot(SqlView):
         self, series: Sequence[SeriesKey], axis: str, low: float | None, high: float | None, width: int
     ) -> ChartWindow:
         """The window of some series; see `track_server.storage.contract.Snapshot.chart_window`."""
-        found = [self._extent(known) for key in series if (known := self._series(key)) is not None]
+        found = self._extents(series)
         ordinals = (0, max((each.series.count for each in found), default=1) - 1)
         places = [ends for each in found if (ends := each.on(axis)) is not None] or [ordinals]
         ends = min(first for first, _ in places), max(last for _, last in places)
-        points = 0
-        for each in found:
-            whole = low is None and high is None
-            points += each.series.count if whole else self._count(each, axis, low, high)
+        whole = low is None and high is None
+        points = sum(each.series.count for each in found) if whole else self._count(found, axis, low, high)
         return ChartWindow(
             axis,
             _grid(low, high, ends, width),
@@ -172,15 +198,17 @@ class SqlSnapshot(SqlView):
             points <= _IN_FULL_POINTS,
         )
 
-    def chart_columns(self, series: SeriesKey, window: ChartWindow) -> Document | None:
-        """The columns of a series; see `track_server.storage.contract.Snapshot.chart_columns`.
+    def chart_columns(
+        self, series: Sequence[SeriesKey], window: ChartWindow
+    ) -> list[Document | TrackError | None]:
+        """The columns of some series; see `track_server.storage.contract.Snapshot.chart_columns`."""
+        return [None if each is None else _outcome(each.columns) for each in self._readings(series, window)]
 
-        Raises:
-            StoreCorrupt: a chunk is damaged or missing.
-            TooBusy: it takes too long.
-        """
-        found = self._series(series)
-        return None if found is None else _Reading(self._source, found, window).columns()
+    def chart_means(
+        self, series: Sequence[SeriesKey], window: ChartWindow
+    ) -> list[ChartMeans | TrackError | None]:
+        """The means of some series; see `track_server.storage.contract.Snapshot.chart_means`."""
+        return [None if each is None else _outcome(each.means) for each in self._readings(series, window)]
 
     def tail(self, series: SeriesKey, start: int, limit: int) -> Document | None:
         """Up to `limit` points of a series from ordinal `start`, as numbers; None if there is no such series.
@@ -188,7 +216,7 @@ class SqlSnapshot(SqlView):
         Raises:
             StoreCorrupt: a chunk is damaged or missing.
         """
-        found = self._series(series)
+        found = self._series([series]).get(series)
         points = self.points(*series, start, limit)
         if found is None or points is None:
             return None
@@ -196,30 +224,64 @@ class SqlSnapshot(SqlView):
         steps, times, values = (as_float_bytes(as_floats(column)) for column in columns)
         return {"start": start, "total": found.count, "steps": steps, "times": times, "values": values}
 
-    def _series(self, key: SeriesKey) -> _Series | None:
-        return next((_Series(*row) for row in self._rows(_SERIES, key)), None)
+    def _series(self, keys: Sequence[SeriesKey]) -> dict[SeriesKey, _Series]:
+        """Those series that exist."""
+        if not keys:
+            return {}
+        source = self._source
+        trials, kinds, names = (list(dict.fromkeys(part)) for part in zip(*keys, strict=True))
+        parts = source.among_keys(trials), source.among(kinds), source.among(names)
+        rows = source.rows(_SERIES.format(*(sql for sql, _ in parts)), chain(*(given for _, given in parts)))
+        return {(trial, kind, name): _Series(*row) for trial, kind, name, *row in rows}
 
-    def _extent(self, series: _Series) -> _Extent:
-        ((step_min, step_max, time_min, time_max),) = self._rows(_BOUNDS, [series.id])
-        return _Extent(
-            series,
-            (float(step_min), float(step_max)) if series.stepped and step_min is not None else None,
-            None if time_min is None else (time_min, time_max),
-            _origin(series, time_min),
-        )
+    def _readings(self, keys: Sequence[SeriesKey], window: ChartWindow) -> list[_Reading | None]:
+        found = self._series(keys)
+        chunks: dict[int, list[tuple[Any, ...]]] = {series.id: [] for series in found.values()}
+        among, params = self._source.among(list(chunks))
+        for series, *row in self._source.rows(_CHUNKS.format(among), [_SMALL_BYTES, *params]):
+            chunks[series].append(tuple(row))
+        return [
+            _Reading(self._source, known, chunks[known.id], window) if (known := found.get(key)) else None
+            for key in keys
+        ]
 
-    def _count(self, extent: _Extent, axis: str, low: float | None, high: float | None) -> int:
+    def _extents(self, keys: Sequence[SeriesKey]) -> list[_Extent]:
+        """Where the points of those series lie that exist."""
+        found = self._series(keys).values()
+        among, params = self._source.among([each.id for each in found])
+        bounds = {id: ends for id, *ends in self._source.rows(_BOUNDS.format(among), params)}
+        return [_Extent.of(each, *bounds.get(each.id, (None,) * 4)) for each in found]
+
+    def _count(self, extents: Sequence[_Extent], axis: str, low: float | None, high: float | None) -> int:
         """How many points the chunks have that overlap a window."""
-        series = extent.series
-        known = extent.on(axis)
-        first, last = known or (0, series.count - 1)
-        first, last = first if low is None else low, last if high is None else high
-        if known is None or axis == "ordinal":
-            return max(0, int(min(last, series.count - 1) - max(first, 0)) + 1)
-        origin = extent.origin if axis == "relative" else 0.0
-        sql = _COUNTS["step" if axis == "step" else "time"]
-        ((count,),) = self._rows(sql, [series.id, first + origin, last + origin])
-        return int(count)
+        count = 0
+        windows: dict[int, tuple[float, float]] = {}
+        for each in extents:
+            known = each.on(axis)
+            first, last = known or (0, each.series.count - 1)
+            first, last = first if low is None else low, last if high is None else high
+            if known is None or axis == "ordinal":
+                count += max(0, int(min(last, each.series.count - 1) - max(first, 0)) + 1)
+            else:
+                origin = each.origin if axis == "relative" else 0.0
+                windows[each.series.id] = first + origin, last + origin
+        among, params = self._source.among(list(windows))
+        places = _PLACES.format(among, "step" if axis == "step" else "time")
+        for series, points, least, greatest in self._source.rows(places, params):
+            first, last = windows[series]
+            if least is not None and greatest >= first and least <= last:
+                count += points
+        return count
+
+
+_Found = TypeVar("_Found")
+
+
+def _outcome(read: Callable[[], _Found]) -> _Found | TrackError:
+    try:
+        return read()
+    except TrackError as error:
+        return error
 
 
 def _origin(series: _Series, first_time: float | None) -> float:
@@ -243,9 +305,12 @@ def _grid(low: float | None, high: float | None, bounds: tuple[float, float], wi
 class _Reading:
     """Reads the columns of one series."""
 
-    def __init__(self, source: Source, series: _Series, window: ChartWindow) -> None:
+    def __init__(
+        self, source: Source, series: _Series, chunks: Sequence[tuple[Any, ...]], window: ChartWindow
+    ) -> None:
         self._source = source
         self._name = source.name
+        self._rows = chunks
         self._series = series
         self._window = window
         self._deadline = time.monotonic() + _SECONDS
@@ -261,7 +326,26 @@ class _Reading:
         self._values: list[float] = []
 
     def columns(self) -> Document:
-        """The answer."""
+        """All that is known of each column."""
+        columns, axis, grid = self._divided()
+        arrays, count, exact = columns.result()
+        return {
+            "exact": exact,
+            "axis": axis,
+            "low": grid.low,
+            "high": grid.high,
+            "count": count,
+            "total": self._series.count,
+            **arrays,
+        }
+
+    def means(self) -> ChartMeans:
+        """The finite values of each column."""
+        columns, axis, _ = self._divided()
+        return ChartMeans(axis, *columns.finite())
+
+    def _divided(self) -> tuple[ChartColumns, str, Grid]:
+        """The points in the window in their columns, along which axis, and which columns that are."""
         chunks = self._chunks()
         axis = self._window.axis if self._suits(chunks, self._window.axis) else "ordinal"
         if axis == "relative":
@@ -274,21 +358,11 @@ class _Reading:
             if bounds[0] <= grid.high and bounds[1] >= grid.low:
                 self._add(columns, chunk, axis, grid)
         self._divide(columns, axis)
-        arrays, count, exact = columns.result()
-        return {
-            "exact": exact,
-            "axis": axis,
-            "low": grid.low,
-            "high": grid.high,
-            "count": count,
-            "total": self._series.count,
-            **arrays,
-        }
+        return columns, axis, grid
 
     def _chunks(self) -> list[_Chunk]:
-        rows = self._source.rows(_CHUNKS, [self._series.id])
         expected = 0
-        for _, first, count, *_ in rows:
+        for _, first, count, *_ in self._rows:
             if first != expected:
                 break
             expected = first + count
@@ -297,11 +371,7 @@ class _Reading:
                 f"{self._name}: series {self._series.id} has no point {expected}, which its summary counts: "
                 "restore a backup"
             )
-        chunks = []
-        for *known, outline in rows:
-            chunks.append(_Chunk(*known))
-            chunks[-1].take_outline(outline)
-        return chunks
+        return [_Chunk.of(outline, data, *row) for *row, outline, data in self._rows]
 
     def _suits(self, chunks: Sequence[_Chunk], axis: str) -> bool:
         """Whether every point of the series has a place on an axis, and steps ascend.
@@ -344,7 +414,9 @@ class _Reading:
                 f"the columns of a series of {self._series.count:,} points took longer than {_SECONDS:g} s: "
                 "ask for a smaller window or for fewer columns"
             )
-        ((data,),) = self._source.rows("SELECT data FROM chunk WHERE id = ?", [chunk.id])
+        data = chunk.data
+        if data is None:
+            ((data,),) = self._source.rows("SELECT data FROM chunk WHERE id = ?", [chunk.id])
         try:
             steps, times, values = decode_chunk_numbers(data, sparse=sparse)
         except BadChunk as error:
@@ -411,7 +483,8 @@ class _Reading:
         low, high = self._bounds(chunk, axis)
         if outline is None or low < grid.low or high > grid.high:
             return False
-        if high - low > grid.extent * len(outline) / _BUCKETS_PER_COLUMN:
+        is_coarse = self._window.is_coarse
+        if not is_coarse and high - low > grid.extent * len(outline) / _BUCKETS_PER_COLUMN:
             return False
         if axis in _TIMES and Traits.TIMES_ASCEND not in outline.traits:
             return False
@@ -424,7 +497,7 @@ class _Reading:
             x = [x[end] for end in outline.ends()]
         # A bucket is in the column of its last point: where its points are far from each other, most of them
         # would be in a wrong one.
-        if max(map(sub, x, (low, *x))) > grid.extent:
+        if not is_coarse and max(map(sub, x, (low, *x))) > grid.extent:
             return False
         self._divide(columns, axis)
         columns.add_buckets(x, buckets)

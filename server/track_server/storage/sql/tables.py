@@ -15,7 +15,7 @@ from track_protocol.query.columns import Column
 from track_protocol.query.parse import Query
 from track_protocol.query.tables import MAX_FIELDS, FieldSummaries, group_rows
 from track_server.storage import exactjson
-from track_server.storage.contract import Document
+from track_server.storage.contract import Document, SeriesKey
 from track_server.storage.sql.source import Cell, Source
 
 __all__ = ["KnownSummaries", "TrialTables", "json_values"]
@@ -93,6 +93,19 @@ class TrialTables:
         )
         columns = cells.read([row[1:] for row in rows])
         return group_rows(zip(*columns, strict=True) if columns else ((),) * len(rows), len(by), limit)
+
+    def series_of(
+        self, query: Query, kind: str, name: str, by: Sequence[Column]
+    ) -> tuple[list[SeriesKey], list[list[Any]]]:
+        """See `Snapshot.series_of`."""
+        cells = _Cells(self._source, by)
+        where, params = self._source.where(query)
+        rows = self._bounded(
+            f"SELECT trial.key{cells.sql} FROM trial WHERE {where} AND EXISTS (SELECT 1 FROM series "  # noqa: S608 # all ours
+            "WHERE series.trial = trial.id AND series.kind = ? AND series.name = ?) ORDER BY trial.id",
+            [*cells.params, *params, kind, name],
+        )
+        return [(row[0], kind, name) for row in rows], cells.read([row[1:] for row in rows])
 
     def fields(self, query: Query) -> Document:
         """See `Snapshot.fields`."""

@@ -22,6 +22,7 @@ from track_server.storage.contract import (
     Document,
     Lease,
     Points,
+    SeriesKey,
     SessionState,
     Table,
     Thinned,
@@ -238,6 +239,12 @@ class SqlView:
     ) -> list[Document]:
         """The trials that match by values, with statistics."""
         return self._tables.groups(query, by, measures, limit)
+
+    def series_of(
+        self, query: Query, kind: str, name: str, by: Sequence[TableColumn]
+    ) -> tuple[list[SeriesKey], list[list[Any]]]:
+        """Series of that name of the trials that match, and a list for each column of those trials."""
+        return self._tables.series_of(query, kind, name, by)
 
     def _add_computed(self, kind: Kind, found: dict[int, Document], fields: Sequence[str]) -> None:
         """Fill in what other tables tell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ class SqliteSource:
 
     def among_keys(self, keys: Sequence[bytes]) -> Fragment:
         """See `Source.among_keys`."""
-        return "IN (SELECT unhex(value) FROM json_each(?))", [exactjson.dumps([key.hex() for key in keys])]
+        return "IN (SELECT unhex(value) FROM json_each(?))", [json.dumps([key.hex() for key in keys])]
 
     def where(self, query: Query) -> Fragment:
         """Which rows a query selects."""

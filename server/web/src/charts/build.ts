@@ -1,13 +1,27 @@
 // The curves of one chart, from its runs and the columns of their series. Pure functions.
-import { type Columns, type Damaged, isWhole, type SeriesKey } from "../api";
+import {
+  type Columns,
+  type Damaged,
+  type GroupedColumns,
+  isWhole,
+  type Query,
+  type SeriesKey,
+  type Value,
+} from "../api";
+import { formatValue } from "../format";
 import type { Run } from "../runs";
 import { DASHES, PALETTE } from "../theme";
-import { type Curve, lineOf, oddOf, onMetric, rawLine, smooth } from "./curve";
-import { type Middle, merge, type Spread } from "./groups";
+import { type Curve, lineOf, type Odd, oddOf, onMetric, rawLine, smooth } from "./curve";
+import { type Merged, type Middle, merge, mergedOf, type Spread } from "./groups";
 import { type ChartSpec, compareNames, labelOf } from "./names";
 
 export interface Grouping {
-  /** The value by which a run is grouped, as text. */
+  /** The attribute by which runs are grouped, and what selects those runs. */
+  by: string;
+  query: Query;
+  /** How many runs it selects. */
+  total: number;
+  /** Of a drawn run, the group in which it is; known where x is another metric. */
   of: (run: Run) => string;
   /** The colour of each group, the same in all charts. */
   colours: ReadonlyMap<string, string>;
@@ -112,6 +126,64 @@ export function coloursOf(groups: Iterable<string>): Map<string, string> {
   return new Map(names.map((name, at) => [name, PALETTE[at % PALETTE.length] as string]));
 }
 
+/** The name of the group of a value. */
+export function groupOf(by: string, value: Value | undefined): string {
+  if (value === undefined || value === null) return "";
+  return `${by.slice(by.indexOf(".") + 1)} ${formatValue(value)}`;
+}
+
+/** The curves of groups that the server has summed up, an answer for each series of a chart. */
+export function buildGroups(
+  spec: ChartSpec,
+  answers: readonly (readonly (GroupedColumns | Damaged)[])[],
+  grouping: Grouping,
+  smoothing: number,
+): { curves: Curve[]; faults: string[] } {
+  const all = answers.flatMap((groups, at) => groups.map((group) => ({ group, name: spec.names[at] ?? "" })));
+  const faults = all.flatMap(({ group }) => ("error" in group ? [group.error] : []));
+  const curves = all.flatMap(({ group, name }) => {
+    if ("error" in group) return [];
+    const { series, left_out, odd } = group;
+    const others = left_out > 0 ? `, and ${left_out} without such an x` : "";
+    return groupCurve(
+      ...([spec, grouping, groupOf(grouping.by, group.by[0]), name] as const),
+      `${series} ${series === 1 ? "run" : "runs"}${others}`,
+      mergedOf(group, grouping.middle, grouping.spread, smoothing),
+      odd.map(([x, step, value, count]) => ({ x, step: Number(step), value: Number(value), count })),
+    );
+  });
+  return { curves, faults };
+}
+
+/** The curve of a group. */
+function groupCurve(
+  spec: ChartSpec,
+  grouping: Grouping,
+  group: string,
+  name: string,
+  count: string,
+  { x, middle, low, high, runs }: Merged,
+  odd: Odd[],
+): Curve {
+  const several = spec.names.length > 1;
+  return {
+    key: `${group}\n${name}`,
+    owner: group,
+    note: "",
+    label: [group === "" ? "(none)" : group, several ? labelOf(name, spec) : "", count]
+      .filter((part) => part !== "")
+      .join(" · "),
+    colour: grouping.colours.get(group) ?? (PALETTE[0] as string),
+    dash: several ? (DASHES[spec.names.indexOf(name) % DASHES.length] ?? []) : [],
+    line: lineOf(x, middle),
+    raw: null,
+    band: { x, low, high, runs },
+    odd,
+    columns: null,
+    faint: false,
+  };
+}
+
 /** One curve for each group of runs and series. */
 function merged(
   found: readonly { curve: Curve; run: Run; name: string }[],
@@ -127,28 +199,15 @@ function merged(
     known.curves.push(curve);
     groups.set(key, known);
   }
-  return [...groups].map(([key, { group, name, curves }]) => {
+  return [...groups.values()].map(({ group, name, curves }) => {
     const lines = curves.map(({ columns, raw, line }) =>
       raw === null && columns !== null ? lineOf(columns.x, columns.mean) : line,
     );
-    const { x, middle, low, high, runs } = merge(lines, grouping.middle, grouping.spread);
-    const several = spec.names.length > 1;
-    const count = `${curves.length} ${curves.length === 1 ? "run" : "runs"}`;
-    return {
-      key,
-      owner: group,
-      note: "",
-      label: [group === "" ? "(none)" : group, several ? labelOf(name, spec) : "", count]
-        .filter((part) => part !== "")
-        .join(" · "),
-      colour: grouping.colours.get(group) ?? (PALETTE[0] as string),
-      dash: several ? (DASHES[spec.names.indexOf(name) % DASHES.length] ?? []) : [],
-      line: lineOf(x, middle),
-      raw: null,
-      band: { x, low, high, runs },
-      odd: curves.flatMap((curve) => curve.odd),
-      columns: null,
-      faint: false,
-    };
+    return groupCurve(
+      ...([spec, grouping, group, name] as const),
+      `${curves.length} ${curves.length === 1 ? "run" : "runs"}`,
+      merge(lines, grouping.middle, grouping.spread),
+      curves.flatMap((curve) => [...curve.odd]),
+    );
   });
 }

@@ -49,13 +49,21 @@ export interface Curve {
 }
 
 /** The exponential average over all points, at each column; NaN where a column has no finite value. */
-export function smooth(columns: Columns, weight: number): Float64Array {
-  const { mean, count_of, nonfinite } = columns;
+export function smooth({ mean, count_of, nonfinite }: Columns, weight: number): Float64Array {
+  return smoothMeans(
+    mean,
+    count_of.map((count, at) => count - (nonfinite[at] as number)),
+    weight,
+  );
+}
+
+/** The exponential average of points of which the means of some, and how many these are, is known. */
+export function smoothMeans(mean: Float64Array, counts: Float64Array, weight: number): Float64Array {
   const smoothed = new Float64Array(mean.length);
   let sum = 0;
   let weights = 0;
   for (let at = 0; at < mean.length; at++) {
-    const n = (count_of[at] as number) - (nonfinite[at] as number);
+    const n = counts[at] as number;
     if (n <= 0) {
       smoothed[at] = Number.NaN;
       continue;

@@ -5,8 +5,11 @@ import {
   type Columns,
   callBinary,
   type Damaged,
+  type GroupedColumns,
   isWhole,
+  type Query,
   type SeriesKey,
+  type SeriesKind,
   type Tail,
 } from "../api";
 import { useFetch, useLive } from "../hooks";
@@ -116,6 +119,67 @@ export function useSeries(
     }
   }, [request, again]);
   return { series: present, keys: data?.keys ?? [], error, pending, again };
+}
+
+/** What groups of runs are asked for: series of some names, one after the other. */
+export interface Groups {
+  query: Query;
+  by: string;
+  total: number;
+  kind: SeriesKind;
+  names: readonly string[];
+  axis: Axis;
+  zoom: Range | null;
+}
+
+export interface FetchedGroups {
+  /** For each name its groups; null before the first answer. */
+  groups: readonly (readonly (GroupedColumns | Damaged)[])[] | null;
+  error: Error | null;
+  pending: boolean;
+  again: () => void;
+}
+
+/** Columns of all series of one request, and of each one where these are few. */
+const MOST_GROUPED = 2_097_152;
+const GROUPED_WIDTH = 300;
+const FEWEST_COLUMNS = 20;
+/** Groups of one chart; the largest ones. */
+export const MOST_GROUPS = 100;
+const GROUPS_MS = 3_000;
+/** They are fetched again after this many times as long as it took. */
+const GROUPS_REST = 20;
+
+/** The groups of some runs, fetched while `wanted` is not null, and again now and then while runs log. */
+export function useGroups(wanted: Groups | null): FetchedGroups {
+  const took = useRef(0);
+  const request = wanted && writeJson(wanted);
+  const { data, error, pending, again } = useFetch(request, async (signal) => {
+    const { query, by, total, kind, names, axis, zoom } = wanted as Groups;
+    const fitting = Math.floor(MOST_GROUPED / Math.max(1, total));
+    const page = { query, by: [by], kind, axis, limit: MOST_GROUPS, ...(zoom ?? {}) };
+    const width = Math.max(FEWEST_COLUMNS, Math.min(GROUPED_WIDTH, fitting));
+    const began = performance.now();
+    const found = await Promise.all(
+      names.map((name) => callBinary("fetch_grouped_columns", { ...page, name, width }, signal)),
+    );
+    took.current = performance.now() - began;
+    return found;
+  });
+  const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
+  useLive((change) => {
+    if (change.reset) again();
+    else
+      timer.current ??= setTimeout(
+        () => {
+          timer.current = null;
+          again();
+        },
+        Math.max(GROUPS_MS, GROUPS_REST * took.current),
+      );
+  });
+  useEffect(() => () => clearTimeout(timer.current ?? undefined), []);
+  return { groups: data, error, pending, again };
 }
 
 type Wanted = {

@@ -1,5 +1,7 @@
 // Curves of several runs as one: on a common grid, the middle, a band around it, and how many runs take part. Pure.
-import { interpolate, type Point } from "./curve";
+// The server sums up any number of runs; where x is another metric, which it has no axis for, the drawn ones are merged.
+import type { GroupedColumns } from "../api";
+import { interpolate, type Point, smoothMeans } from "./curve";
 
 export type Middle = "mean" | "median";
 export type Spread = "minmax" | "sd" | "se" | "none";
@@ -15,6 +17,27 @@ export interface Merged {
 }
 
 const GRID = 300;
+
+/** A group that the server has summed up; smoothing is of the middle, the least and greatest values stay in sight. */
+export function mergedOf(group: GroupedColumns, middle: Middle, spread: Spread, smoothing: number): Merged {
+  const counts = group.count_of.map((count, at) => count / (group.runs[at] as number));
+  const exact = group[middle];
+  const centre = smoothing > 0 ? smoothMeans(exact, counts, smoothing) : exact;
+  const around = (sign: number) => {
+    if (spread === "minmax") return Array.from(sign < 0 ? group.min : group.max);
+    return Array.from(centre, (value, at) => {
+      const root = spread === "se" ? Math.sqrt(group.runs[at] as number) : 1;
+      return spread === "none" ? value : value + (sign * (group.sd[at] as number)) / root;
+    });
+  };
+  return {
+    x: Array.from(group.x),
+    middle: Array.from(centre),
+    low: around(-1),
+    high: around(1),
+    runs: Array.from(group.runs),
+  };
+}
 
 /** Merge lines: each is interpolated within its own extent, so a run that ended earlier takes no part behind its end. */
 export function merge(lines: readonly (readonly Point[])[], middle: Middle, spread: Spread): Merged {

@@ -1,8 +1,9 @@
 // Charts: a grid of all metrics of the drawn runs, by the prefix of their names.
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { call, type Query, type Table, type TrialId, type Value } from "../api";
-import { coloursOf, type Grouping } from "../charts/build";
+import { call, type Query, type Table, type TrialId } from "../api";
+import { coloursOf, type Grouping, groupOf } from "../charts/build";
+import { MOST_GROUPS } from "../charts/data";
 import { setHighlighted } from "../charts/highlight";
 import { useInSight } from "../charts/insight";
 import { X_LABELS } from "../charts/labels";
@@ -10,12 +11,12 @@ import { type Happening, happeningsOf } from "../charts/marks";
 import { type ChartSpec, chartsOf, faultOf, matching, SYSTEM, TIMERS } from "../charts/names";
 import type { Range } from "../charts/scale";
 import { formatCount, formatValue, plural } from "../format";
-import { useFetch, useLive, useQuery } from "../hooks";
+import { both, useFetch, useLive, useQuery } from "../hooks";
 import { writeJson } from "../json";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
 import { Empty, ErrorBox, Loading } from "../parts/states";
-import { DEFAULT_ORDER, RUN_COLUMNS, type Run, runsOf, useDrawn, useRuns } from "../runs";
+import { type Run, useDrawn, useRuns } from "../runs";
 import { useAxis, useSelection, useSmoothing, useUndrawn } from "../state";
 import "./charts.css";
 import { ChartCard, HEIGHTS } from "./charts/card";
@@ -55,8 +56,6 @@ export default function Charts(): JSX.Element {
   const { query } = useQuery();
   const { total, error: runsError } = useRuns();
   const drawn = useDrawn();
-  const all = useAllRuns();
-  const runs = all ?? drawn;
   const took = useRef(0);
   const { data, error, again } = useFetch(query && writeJson(query), async (signal) => {
     const began = performance.now();
@@ -101,7 +100,7 @@ export default function Charts(): JSX.Element {
     );
   }
   const fields = data.fields.map((field) => field.name);
-  return <Grid charts={charts} runs={runs} fields={fields} more={data.more} />;
+  return <Grid charts={charts} runs={drawn} fields={fields} more={data.more} />;
 }
 
 function Grid(props: {
@@ -125,6 +124,7 @@ function Grid(props: {
   const happenings = useHappenings(grouping === null ? runs : NO_RUNS);
   const [off] = useUndrawn();
   const shut = off.length;
+  const [xMetric] = useXMetric();
   const found = useMemo(() => matching(charts, find), [charts, find]);
   const sections = useMemo(() => {
     const bySection = new Map<string, ChartSpec[]>();
@@ -174,8 +174,11 @@ function Grid(props: {
       )}
       {grouping !== null && (
         <p class="hint charts-note" role="status">
-          Groups of all {plural(runs.length, "run")} that the filter selects
-          {shut > 0 && `, but ${formatCount(shut)} whose eye is shut`}
+          {xMetric === null
+            ? `Groups of all ${plural(grouping.total, "run")} that the filter selects`
+            : `Groups of the ${plural(runs.length, "run")} that are drawn`}
+          {xMetric === null && shut > 0 && `, but ${formatCount(shut)} whose eye is shut`}
+          {grouping.colours.size >= MOST_GROUPS && `; the ${MOST_GROUPS} largest ones`}
         </p>
       )}
       {grouping !== null && <GroupLegend colours={grouping.colours} />}
@@ -484,54 +487,42 @@ async function rowsOf(ids: readonly TrialId[], columns: string[], signal: AbortS
   return found;
 }
 
-/** While runs are grouped, all that the query selects but those whose eye is shut, however many; else null. */
-function useAllRuns(): readonly Run[] | null {
-  const { query } = useQuery();
-  const [by] = useGroupBy();
-  const [off] = useUndrawn();
-  const { total } = useRuns();
-  const key = by === null || query === null ? null : writeJson([query, total]);
-  const { data } = useFetch(key, async (signal) => {
-    const found: Run[] = [];
-    for (let start = 0, end = 1; start < end; start += PAGE) {
-      const page = { query: query as Query, columns: [...RUN_COLUMNS], order: [...DEFAULT_ORDER] };
-      const table = await call("fetch_table", { ...page, start, limit: PAGE }, signal);
-      found.push(...runsOf(table));
-      end = table.total;
-    }
-    return found;
-  });
-  return useMemo(() => {
-    if (by === null || data === null) return null;
-    const shut = new Set(off);
-    return data.filter((run) => !shut.has(run.id));
-  }, [by, data, off]);
-}
-
 /** By which value runs are grouped, as was chosen; null for none. */
 function useGrouping(runs: readonly Run[]): Grouping | null {
   const [by] = useGroupBy();
   const [middle] = useMiddle();
   const [spread] = useSpread();
+  const [xMetric] = useXMetric();
+  const [off] = useUndrawn();
+  const { total } = useRuns();
+  const { query: all } = useQuery();
+  const query = useMemo(
+    () => all && (off.length === 0 ? all : both(all, { id: { $nin: [...off] } })),
+    [all, off],
+  );
+  const key = by === null || query === null ? null : writeJson([by, query, total]);
+  const { data: groups } = useFetch(key, (signal) =>
+    call(
+      "fetch_groups_of",
+      { query: query as Query, by: [by as string], measures: [], limit: MOST_GROUPS },
+      signal,
+    ),
+  );
   const ids = runs.map((run) => run.id);
-  const { data } = useFetch(by === null ? null : writeJson([by, ids]), (signal) =>
+  const { data: rows } = useFetch(by === null || xMetric === null ? null : writeJson([by, ids]), (signal) =>
     rowsOf(ids, [by as string], signal),
   );
   return useMemo(() => {
-    if (by === null || data === null) return null;
-    const values = new Map<string, Value | undefined>(data.ids.map((id, at) => [id, data.columns[0]?.[at]]));
-    const short = by.slice(by.indexOf(".") + 1);
-    const of = ({ id }: { id: TrialId }) => {
-      const value = values.get(id);
-      return value === undefined || value === null ? "" : `${short} ${formatValue(value)}`;
-    };
+    if (by === null || query === null) return null;
+    const drawn = new Map(rows?.ids.map((id, at) => [id, rows.columns[0]?.[at]]));
     return {
-      of,
-      colours: coloursOf(data.ids.map((id) => of({ id }))),
-      middle,
-      spread,
+      ...{ by, query, middle, spread },
+      total: total ?? 0,
+      of: ({ id }) => groupOf(by, drawn.get(id)),
+      // Their curves need not wait for it.
+      colours: coloursOf((groups ?? []).map((group) => groupOf(by, group.by[0]))),
     };
-  }, [by, data, middle, spread]);
+  }, [by, query, groups, total, rows, middle, spread]);
 }
 
 /** Where runs were rewound or resumed. */

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sqlite_tables import rows
 from stored_trials import add_trials, compact_all, log_points, points_of, trial_id
-from track_protocol.errors import StoreCorrupt, TooBusy
+from track_protocol.errors import StoreCorrupt, TooBusy, TrackError
 from track_protocol.query.tree import is_number
 from track_protocol.wire.batch import METRIC
 from track_protocol.wire.columns import pack, unpack
@@ -51,7 +51,9 @@ def outlined(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def chart(view: Any, axis: str, low: float | None, high: float | None, width: int) -> Any:
-    found = view.chart_columns(KEY, view.chart_window([KEY], axis, low, high, width))
+    (found,) = view.chart_columns([KEY], view.chart_window([KEY], axis, low, high, width))
+    if isinstance(found, TrackError):
+        raise found
     return {name: numbers_in(value) if name in ARRAYS else value for name, value in found.items()}
 
 

@@ -1,10 +1,10 @@
 // One chart with its controls; it fetches only while it is in sight.
 import type { JSX } from "preact";
 import { useMemo, useRef, useState } from "preact/hooks";
-import { buildCurves, type Grouping, keysOf } from "../../charts/build";
+import { buildCurves, buildGroups, type Grouping, keysOf } from "../../charts/build";
 import { Chart } from "../../charts/chart";
 import type { Curve } from "../../charts/curve";
-import { useSeries, WIDTH } from "../../charts/data";
+import { useGroups, useSeries, WIDTH } from "../../charts/data";
 import { useInSight } from "../../charts/insight";
 import type { XKind } from "../../charts/labels";
 import { type Happening, marksOf } from "../../charts/marks";
@@ -74,23 +74,37 @@ export function ChartCard(props: CardProps): JSX.Element {
   const keys = useMemo(() => keysOf(spec, runs, xMetric, superseded), [spec, runs, xMetric, superseded]);
   const width = Math.max(20, Math.min(WIDTH, Math.floor(MOST_COLUMNS / Math.max(1, keys.length))));
   // By another metric the window is one of its values, which no axis of the server knows.
-  const fetched = useSeries(
-    inSight ? keys : null,
+  const isGrouped = grouping !== null && xMetric === null;
+  const series = useSeries(
+    inSight && !isGrouped ? keys : null,
     xMetric === null ? axis : "step",
     xMetric === null ? zoom : null,
     width,
   );
+  const { names, kind } = spec;
+  const groups = useGroups(
+    inSight && isGrouped
+      ? { query: grouping.query, by: grouping.by, total: grouping.total, kind, names, axis, zoom }
+      : null,
+  );
+  const fetched = isGrouped ? groups : series;
+  const isThere = isGrouped ? groups.groups !== null : series.series !== null;
   const { curves, faults } = useMemo(
     () =>
-      buildCurves({
-        ...{ spec, runs, smoothing, xMetric, grouping },
-        keys: fetched.keys,
-        series: fetched.series ?? [],
-      }),
-    [spec, runs, smoothing, xMetric, grouping, fetched.keys, fetched.series],
+      isGrouped
+        ? buildGroups(spec, groups.groups ?? [], grouping, smoothing)
+        : buildCurves({
+            ...{ spec, runs, smoothing, xMetric, grouping },
+            keys: series.keys,
+            series: series.series ?? [],
+          }),
+    [spec, runs, smoothing, xMetric, grouping, isGrouped, groups.groups, series.keys, series.series],
   );
   const columns = curves.find((curve) => curve.columns !== null)?.columns ?? null;
-  const asOrdinal = xMetric === null && axis === "step" && columns?.axis === "ordinal";
+  const grouped = groups.groups?.flat().find((group) => !("error" in group));
+  const axisOf = isGrouped ? grouped : columns;
+  const asOrdinal =
+    xMetric === null && axis === "step" && axisOf && "axis" in axisOf && axisOf.axis === "ordinal";
   const xKind: XKind = xMetric !== null ? "metric" : asOrdinal ? "ordinal" : axis;
   const marks = useMemo(() => marksOf(happenings, curves, xKind), [happenings, curves, xKind]);
   const height = own.big ? 460 : HEIGHTS[size];
@@ -198,7 +212,7 @@ export function ChartCard(props: CardProps): JSX.Element {
         <AddMetric others={props.others} spec={spec} more={more} onChange={(names) => set({ more: names })} />
       </header>
       <div class="chart-body" style={{ minHeight: `${height}px` }}>
-        {fetched.series !== null && curves.length > 0 && (
+        {isThere && curves.length > 0 && (
           <Chart
             {...{ curves, xKind, logX, logY, clip, zoom, zoomY, height, onZoom }}
             marks={marks}
@@ -207,14 +221,14 @@ export function ChartCard(props: CardProps): JSX.Element {
             {...(props.onPick === undefined ? {} : { onPick: props.onPick })}
           />
         )}
-        {fetched.series !== null && curves.length === 0 && faults.length === 0 && (
+        {isThere && curves.length === 0 && faults.length === 0 && (
           <p class="hint chart-none">
             {xMetric === null
               ? "None of the drawn runs has it."
               : `None of the drawn runs has it and ${xMetric}.`}
           </p>
         )}
-        {fetched.error !== null && fetched.series === null && (
+        {fetched.error !== null && !isThere && (
           <p class="fault chart-none" role="alert">
             {fetched.error.message}{" "}
             <button type="button" class="link" onClick={fetched.again}>
