@@ -73,6 +73,7 @@ class Engine:
                 store,
                 self._recovery,
                 maintain,
+                self._is_reading,
                 self._fail,
                 self._committed,
                 limits or WriteLimits(),
@@ -251,6 +252,9 @@ class Engine:
     def _maintain(self, seconds: float) -> bool:
         self._collector.collect()
         return self.store.maintain(seconds)
+
+    def _is_reading(self) -> bool:
+        return any(readers.is_reading for readers in (self._readers, *self._other_readers))
 
     def _fail(self, failure: StoreFailed) -> None:
         with self._lock:

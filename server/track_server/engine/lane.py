@@ -47,7 +47,7 @@ _MAX_LOADED_FIELDS: Final = MAX_CALLS
 _IDLE_SLICE_S: Final = 0.02
 _BUSY_SLICE_S: Final = 0.01
 _BUSY_INTERVAL_S: Final = 0.25
-"""Background work: slices of this many seconds when idle, and when busy one so often."""
+"""Background work: slices of this many seconds when idle, and when somebody writes or reads one so often."""
 
 _IDLE_INTERVAL_S: Final = 1.0
 """Seconds of rest after which an idle lane looks whether there is background work again."""
@@ -61,6 +61,7 @@ class Lane:
         store: the open store.
         recovery: knows whether the store may be written.
         maintain: does background work for about this many seconds; returns whether more is left.
+        is_reading: whether somebody reads the store, which background work must not hold up.
         died: called with the error if the thread dies: nothing is stored from then on.
         committed: called after each commit.
         limits: of what is written.
@@ -72,6 +73,7 @@ class Lane:
         store: Store,
         recovery: Recovery,
         maintain: Callable[[float], bool],
+        is_reading: Callable[[], bool],
         died: Callable[[StoreFailed], None],
         committed: Callable[[], None],
         limits: WriteLimits,
@@ -79,6 +81,7 @@ class Lane:
         self._store = store
         self._recovery = recovery
         self._maintain = maintain
+        self._is_reading = is_reading
         self._died = died
         self._committed = committed
         self._limits = limits
@@ -145,14 +148,16 @@ class Lane:
         """The jobs of the next transaction; none when the lane closes.  Maintains the store meanwhile."""
         more = True
         while True:
+            is_reading = more and self._is_reading()
+            rest = _BUSY_INTERVAL_S if is_reading else 0.0 if more else _IDLE_INTERVAL_S
             with self._condition:
-                if not self._queue and not more:
-                    self._condition.wait_for(lambda: self._queue or self._closing, _IDLE_INTERVAL_S)
+                if not self._queue and rest:
+                    self._condition.wait_for(lambda: self._queue or self._closing, rest)
                 if self._queue:
                     return self._queue.take(_MAX_JOBS)
                 if self._closing:
                     return []
-            more = self._run_maintenance(_IDLE_SLICE_S)
+            more = self._run_maintenance(_BUSY_SLICE_S if is_reading else _IDLE_SLICE_S)
 
     def _run_maintenance(self, seconds: float) -> bool:
         try:

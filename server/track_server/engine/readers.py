@@ -13,6 +13,7 @@ been idle.  One thread makes first pages only, so a small answer never waits for
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import traceback
@@ -39,6 +40,9 @@ PAGE_BYTES: Final = 64 * 1024
 
 _PAGE_S: Final = 0.003
 """Seconds after which a page of a list ends."""
+
+_BETWEEN_PAGES_S: Final = 0.1
+"""Seconds after a page within which the next one of an answer, or of a series, is expected."""
 
 _FIRST_DOCUMENTS: Final = 2
 """Documents that are read by one statement, at first."""
@@ -149,6 +153,7 @@ class ReaderPool:
         # Those that wait for a turn: the thread that makes first pages only, and the others.
         self._first_pages, self._any_page = _Waiting(self._lock), _Waiting(self._lock)
         self._closing = False
+        self._ended_at = -math.inf
         self._threads = [
             threading.Thread(
                 target=self._run,
@@ -203,6 +208,12 @@ class ReaderPool:
                 return
         read.done(TooBusy("the store is closing: try again after its restart"))
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether somebody reads: a page waits or is made, or the next one is expected."""
+        with self._lock:
+            return bool(self._users) or time.monotonic() < self._ended_at + _BETWEEN_PAGES_S
+
     def close(self) -> None:
         """Answer what was submitted, then end; harmless when repeated."""
         with self._lock:
@@ -248,6 +259,7 @@ class ReaderPool:
     def _ended(self, user: _User, line: _Line, seconds: float) -> None:
         with self._lock:
             line.running -= 1
+            self._ended_at = time.monotonic()
             line.used_s += seconds
             user.used_s += seconds
             user.lines = {name: each for name, each in user.lines.items() if not each.is_idle}

@@ -135,6 +135,43 @@ def test_background_work_without_room_is_reported_once(
     assert "Traceback" not in caplog.text
 
 
+class _Untidy(EphemeralStore):
+    """A store with endless background work, and how long it was given for it each time."""
+
+    def __init__(self, uri: str) -> None:
+        self.given: list[float] = []
+        super().__init__(uri)
+
+    def maintain(self, seconds: float) -> bool:
+        self.given.append(seconds)
+        return True
+
+    def next_given(self) -> float:
+        before = len(self.given)
+        wait_until(lambda: len(self.given) > before + 1, "the engine looks after its store")
+        return self.given[-1]
+
+
+def test_background_work_gives_way_to_those_who_read() -> None:
+    store = _Untidy("ephemeral:")
+    engine = Engine(store)
+    alone = store.next_given()
+    for readers in (engine, engine.open_readers(1, 30.0)):
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hold(_outcome: Any, begun: threading.Event = begun, go_on: threading.Event = go_on) -> None:
+            begun.set()
+            go_on.wait()
+
+        submit = readers.submit_read if isinstance(readers, Engine) else readers.submit
+        submit("fetch_trials", {"query": {}}, hold)
+        begun.wait()
+        assert store.next_given() < alone
+        go_on.set()
+        wait_until(lambda: store.next_given() == alone, "background work has its time again")
+    engine.close()
+
+
 class _Failing(FaultyStore):
     """A store whose disk fails while `failing` is set, with a transaction half-way to it."""
 
