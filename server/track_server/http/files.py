@@ -23,6 +23,7 @@ _NOT_BUILT: Final = (
     "The pages of the board are not built, so there is nothing to show: run 'make web' in the source tree, "
     "or install a wheel, which has them. The interface under /api/v1 works without them.\n"
 )
+_NOTHING: Final = "There is no such page and no such file: the board begins at the address of this server.\n"
 _COMPRESSED: Final = ("text/", "application/json", "image/svg")
 _TYPES: Final = {".js": "text/javascript", ".mjs": "text/javascript", ".map": "application/json"}
 
@@ -37,7 +38,7 @@ class _Page:
 
 
 class Pages:
-    """Answers with files of a folder; any other path without a dot is for the page itself to understand.
+    """Answers with files of a folder; any other name without a dot is for the page itself to understand.
 
     Args:
         folder: what the build has left.
@@ -50,10 +51,11 @@ class Pages:
     async def answer(self, request: Request) -> Response:
         """The file that a request names."""
         name = request.url.path.strip("/") or _SHELL
-        is_file = "." in PurePosixPath(name).name and name != _SHELL
-        page = self._page(name) or (None if is_file else self._page(_SHELL))
+        # The files of the page are named beside it, so in a folder it would not find them.
+        is_view = "/" not in name and ("." not in name or name == _SHELL)
+        page = self._page(name) or (self._page(_SHELL) if is_view else None)
         if page is None:
-            return PlainTextResponse("There is no such file.\n", 404) if is_file else _not_built()
+            return _not_built() if is_view else PlainTextResponse(_NOTHING, 404)
         headers = {"etag": page.etag, "cache-control": "no-cache", "vary": "accept-encoding"}
         if request.headers.get("if-none-match") == page.etag:
             return Response(status_code=304, headers=headers)

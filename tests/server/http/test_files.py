@@ -39,11 +39,16 @@ def visit(folder: Path) -> Iterator[Visit]:
         yield Visit(url)
 
 
-@pytest.mark.parametrize("path", ["/", "/index.html", "/runs/abc", "/p/q?x=1.5", "/embed"])
-def test_a_path_without_a_dot_answers_the_shell(visit: Visit, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/index.html", "/runs", "/q?x=1.5", "/embed"])
+def test_a_name_without_a_dot_answers_the_shell(visit: Visit, path: str) -> None:
     answer = visit.get(path)
     assert (answer.status, answer.body) == (200, SHELL)
     assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_a_folder_that_is_none_is_not_found(visit: Visit) -> None:
+    answer = visit.get("/runs/abc")
+    assert (answer.status, b"no such page" in answer.body) == (404, True)
 
 
 def test_a_file_has_its_type_and_is_compressed_for_who_takes_that(visit: Visit, folder: Path) -> None:
