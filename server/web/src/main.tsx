@@ -8,6 +8,7 @@ import { live } from "./live";
 import { Home } from "./pages/home";
 import { Runs } from "./pages/runs";
 import { DatabaseLinks } from "./parts/databases";
+import { Fence } from "./parts/fence";
 import { Frame } from "./parts/frame";
 import { Login } from "./parts/login";
 import { ErrorBox, Loading } from "./parts/states";
@@ -56,29 +57,38 @@ function Board(): JSX.Element {
     <QueryContext.Provider value={query}>
       <RunsContext.Provider value={runs}>
         <Frame>
-          <Page view={view} />
+          <Fence key={view}>
+            <Page view={view} />
+          </Fence>
         </Frame>
       </RunsContext.Provider>
     </QueryContext.Provider>
   );
 }
 
+const CODE = /^#login=(.+)$/;
+
 /** Log in by what the address or this machine gives: a code in the fragment, or nothing at all on one's own machine. */
 async function openSession(): Promise<Session> {
   setDatabase(optional.read(getLocation().params.get(DATABASE) ?? null));
-  const code = /^#login=(.+)$/.exec(location.hash)?.[1];
+  const code = CODE.exec(location.hash)?.[1];
+  let refused: ApiError | null = null;
   if (code !== undefined) {
     history.replaceState(null, "", location.pathname + location.search);
-    await login({ code });
-  } else if (!hasKey()) {
-    await login({});
+    await login({ code }).catch((failure: unknown) => {
+      if (!(failure instanceof ApiError)) throw failure;
+      refused = failure;
+    });
   }
+  // Whose code was used before may have a session, or need no code here.
+  if ((code === undefined || refused !== null) && !hasKey()) await login({}).catch(otherwise(refused));
   let session = await fetchSession();
   if (session.user === null && !session.login) {
     // The key is of a session that has ended, or of a server before.
-    await login({});
+    await login({}).catch(otherwise(refused));
     session = await fetchSession();
   }
+  if (session.login && refused !== null) throw refused;
   if (session.login || session.fault !== null) return session;
   setDatabase(session.database);
   setParams({ [DATABASE]: optional.write(session.database) });
@@ -86,26 +96,42 @@ async function openSession(): Promise<Session> {
   return session;
 }
 
+/** Throws the first refusal, of which a person knows the reason, instead of a later one. */
+const otherwise = (first: ApiError | null) => (later: unknown) => {
+  throw first ?? later;
+};
+
 function App(): JSX.Element {
   const [session, setSession] = useState<Session | null>(null);
   const [error, setError] = useState<Error | null>(null);
   const [asked, setAsked] = useState(false);
+  /** Why a code of the address did not log in. */
+  const [refusal, setRefusal] = useState<string>();
   const open = useCallback(() => {
     setError(null);
+    const withCode = CODE.test(location.hash);
     openSession().then(
       (found) => {
         setSession(found);
         setAsked(found.login);
       },
       (failure: Error) => {
-        if (failure instanceof ApiError && [401, 403].includes(failure.status)) setAsked(true);
-        else setError(failure);
+        if (!(failure instanceof ApiError && [401, 403].includes(failure.status))) {
+          setError(failure);
+          return;
+        }
+        setRefusal(withCode ? failure.message : undefined);
+        setAsked(true);
       },
     );
   }, []);
   useEffect(() => {
     onLoggedOut(() => setAsked(true));
     open();
+    // An address with a code that is entered where the board is open already loads nothing.
+    const entered = () => CODE.test(location.hash) && location.reload();
+    window.addEventListener("hashchange", entered);
+    return () => window.removeEventListener("hashchange", entered);
   }, [open]);
   if (error !== null) return <ErrorBox error={error} again={open} />;
   if (session !== null && session.fault !== null) {
@@ -129,6 +155,7 @@ function App(): JSX.Element {
       )}
       {asked && (
         <Login
+          message={refusal}
           onDone={() => {
             setAsked(false);
             open();

@@ -188,7 +188,13 @@ def test_over_a_network_a_reader_logs_in_and_sees_no_control_that_writes(
         token = UserStore(home).add("rita", Role.READER)
         port = server.board.rstrip("/").rpartition(":")[2]
         watched = person(f"https://{host}:{port}", ignore_https_errors=True)
-        page = watched.open("/runs")
+        page = watched.open("/runs#login=used")
+        form = page.get_by_role("dialog", name="Log in")
+        expect(form.get_by_role("alert")).to_contain_text("code")
+        assert "login" not in page.url
+        for _ in range(3):  # there is nothing behind it
+            page.keyboard.press("Escape")
+        expect(form).to_be_visible()
         page.get_by_label("Name").fill("rita")
         page.get_by_label("Token").fill("wrong")
         page.get_by_role("button", name="Log in").click()

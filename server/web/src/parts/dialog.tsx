@@ -1,11 +1,12 @@
-// A modal window: the browser's own, which keeps the focus inside and closes by Escape.
+// A modal window: the browser's own, which keeps the focus inside and closes by Escape if it may.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
 /** A modal window with a title. */
 export function Dialog(props: {
   title: string;
-  onClose: () => void;
+  /** It is closed by Escape and a click beside it; null if there is nothing to see without it. */
+  onClose: (() => void) | null;
   class?: string;
   children: ComponentChildren;
 }): JSX.Element {
@@ -19,9 +20,16 @@ export function Dialog(props: {
       ref={dialog}
       class={props.class}
       aria-label={props.title}
-      onClose={props.onClose}
+      onClose={() => {
+        if (props.onClose !== null) props.onClose();
+        // A browser closes one at the second Escape, whatever is done about the first.
+        else dialog.current?.showModal();
+      }}
+      onCancel={(event) => {
+        if (props.onClose === null) event.preventDefault();
+      }}
       onClick={(event) => {
-        if (event.target === dialog.current) props.onClose();
+        if (event.target === dialog.current) props.onClose?.();
       }}
     >
       <div class="dialog-body">

@@ -26,7 +26,7 @@ export function Login(props: { onDone: () => void; message?: string | undefined 
     }
   };
   return (
-    <Dialog title="Log in" class="login" onClose={() => {}}>
+    <Dialog title="Log in" class="login" onClose={null}>
       <form onSubmit={submit}>
         <label>
           Name

@@ -13,12 +13,11 @@ export function Empty(props: { title: string; children?: ComponentChildren }): J
 }
 
 /** A read that failed, where the data would be. */
-export function ErrorBox(props: { error: Error; again?: () => void }): JSX.Element {
+export function ErrorBox(props: { error: Error; title?: string; again?: () => void }): JSX.Element {
+  const { title = "This could not be read" } = props;
   return (
     <div class="empty" role="alert">
-      <h2>
-        {props.error instanceof Unreachable ? "The server cannot be reached" : "This could not be read"}
-      </h2>
+      <h2>{props.error instanceof Unreachable ? "The server cannot be reached" : title}</h2>
       {!(props.error instanceof Unreachable) && <p>{props.error.message}</p>}
       {props.again && (
         <button type="button" class="button" onClick={props.again}>

@@ -12,6 +12,7 @@ import { type ChartSpec, labelOf } from "../../charts/names";
 import { csvOfAll, csvOfCurves, download, pageColours, pngOf, svgOf } from "../../charts/save";
 import { type Range, rangeOfX, rangeOfY } from "../../charts/scale";
 import { formatCount, formatNumber } from "../../format";
+import { Fence } from "../../parts/fence";
 import { Icon } from "../../parts/icons";
 import { Menu, MenuItem } from "../../parts/menu";
 import { notifyError } from "../../parts/toasts";
@@ -53,7 +54,16 @@ export interface CardProps {
   onFocus?: (id: string) => void;
 }
 
+/** One chart; if it fails, the others stay. */
 export function ChartCard(props: CardProps): JSX.Element {
+  return (
+    <Fence>
+      <Card {...props} />
+    </Fence>
+  );
+}
+
+function Card(props: CardProps): JSX.Element {
   const { runs, own, size, grouping = null, happenings = NOT_HAPPENED } = props;
   const card = useRef<HTMLElement>(null);
   const inSight = useInSight(card);
