@@ -54,10 +54,11 @@ export function plural(count: number, noun: string): string {
   return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** Seconds as two units at most: 0.35 s, 42 s, 3 m 20 s, 2 h 5 m, 3 d 4 h. */
+/** Seconds as two units at most: 4 ms, 0.35 s, 42 s, 3 m 20 s, 2 h 5 m, 3 d 4 h. */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return formatNumber(seconds);
   if (seconds < 0) return `−${formatDuration(-seconds)}`;
+  if (seconds > 0 && seconds < 0.1) return `${formatNumber(1_000 * seconds, seconds < 0.01 ? 2 : 3)} ms`;
   if (seconds < 10) return `${trim(seconds.toFixed(seconds < 1 ? 2 : 1))} s`;
   const whole = Math.round(seconds);
   const units: [number, string][] = [

@@ -4,6 +4,7 @@ import { useContext, useMemo, useRef } from "preact/hooks";
 import { call, type Query, type Table, type Trial, type TrialId, type Value } from "./api";
 import { type CompiledQuery, useFetch, useLive } from "./hooks";
 import { writeJson } from "./json";
+import { isOrder } from "./pages/runs/columns";
 import { useAlsoDrawn, useDrawLimit, useOrder, useUndrawn } from "./state";
 import { colourOf, dashesOf } from "./theme";
 
@@ -149,7 +150,7 @@ export function runsOf(table: Pick<Table, "ids" | "columns"> | null): Run[] {
 
 /** Fetch the runs of the list and follow their changes; the frame does it once. */
 export function useFetchedRuns({ query }: CompiledQuery): Runs {
-  const [order] = useOrder();
+  const order = useOrder()[0].filter(isOrder);
   const [limit] = useDrawLimit();
   const [on] = useAlsoDrawn();
   const count = Math.max(LISTED, limit);

@@ -64,9 +64,9 @@ export const choice = <T extends string>(choices: readonly T[], fallback: T): Co
   write: (value) => (value === fallback ? null : value),
 });
 
-/** Texts, separated by commas. */
+/** Texts, separated by commas; none of them is empty. */
 export const list: Codec<readonly string[]> = {
-  read: (raw) => (raw === null || raw === "" ? [] : raw.split(",").map(unescapeText)),
+  read: (raw) => (raw ?? "").split(",").filter(Boolean).map(unescapeText),
   write: (value) =>
     value.length === 0 ? null : value.map((item) => escapeText(item).replace(/,/g, "%2C")).join(","),
 };
@@ -77,21 +77,29 @@ export const optionalList: Codec<readonly string[] | null> = {
   write: (value) => (value === null ? null : (list.write(value) ?? "")),
 };
 
-/** Anything else, as JSON; use it for small things only. */
-export const json = <T>(fallback: T): Codec<T> => ({
+/** Named things, as JSON; use it for few and small ones only. What `readItem` answers null for is left out. */
+export const json = <T>(readItem: (value: unknown) => T | null): Codec<{ [name: string]: T }> => ({
   read: (raw) => {
-    if (raw === null) return fallback;
+    let found: unknown;
     try {
-      return parseJson(unescapeText(raw));
+      found = parseJson(unescapeText(raw ?? ""));
     } catch {
-      return fallback;
+      return {};
     }
+    return Object.fromEntries(
+      Object.entries(fieldsOf(found)).flatMap(([name, value]) => {
+        const item = readItem(value);
+        return item === null ? [] : [[name, item]];
+      }),
+    );
   },
-  write: (value) => {
-    const written = writeJson(value);
-    return written === writeJson(fallback) ? null : escapeText(written);
-  },
+  write: (value) => (Object.keys(value).length === 0 ? null : escapeText(writeJson(value))),
 });
+
+/** What an object of unknown origin holds; nothing if it is none. */
+export function fieldsOf(value: unknown): { [name: string]: unknown } {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? { ...value } : {};
+}
 
 export interface Location {
   view: View;

@@ -3,7 +3,16 @@
 import { BASE, call, type Value } from "./api";
 import { useFetch, useLive } from "./hooks";
 import { parseJson, writeJson } from "./json";
-import { DATABASE, formatLocation, getLocation, go, type Location, VIEWS } from "./state";
+import {
+  DATABASE,
+  escapeText,
+  formatLocation,
+  getLocation,
+  go,
+  type Location,
+  optional,
+  VIEWS,
+} from "./state";
 
 export interface SavedView {
   id: string;
@@ -31,7 +40,9 @@ function readViews(value: Value | undefined): SavedView[] {
       id,
       name,
       view: typeof view === "string" ? view : "runs",
-      state: state as SavedView["state"],
+      state: Object.fromEntries(
+        Object.entries(state).filter((item): item is [string, string] => typeof item[1] === "string"),
+      ),
       user: typeof user === "string" ? user : null,
       time: typeof time === "number" ? time : 0,
     });
@@ -94,7 +105,7 @@ export function openView(saved: SavedView): void {
 export async function expandSaved(location: Location): Promise<void> {
   const id = location.params.get("saved");
   if (id === undefined) return;
-  const project = location.params.get("project") ?? null;
+  const project = optional.read(location.params.get("project") ?? null);
   const saved = readViews(await fetchViews(project)).find((view) => view.id === id);
   if (saved !== undefined) {
     const view = VIEWS.find((one) => one === saved.view) ?? "runs";
@@ -106,6 +117,6 @@ export async function expandSaved(location: Location): Promise<void> {
 export function linkTo(project: string, saved: SavedView): string {
   const view = VIEWS.find((one) => one === saved.view) ?? "runs";
   const kept = [...getLocation().params].filter(([param]) => param === DATABASE);
-  const params = new Map([...kept, ["project", project], ["saved", saved.id]]);
+  const params = new Map([...kept, ["project", escapeText(project)], ["saved", saved.id]]);
   return BASE + formatLocation({ view, params });
 }

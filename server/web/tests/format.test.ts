@@ -36,6 +36,9 @@ test("a number that is not finite is written, whether it comes as a number or as
 
 test("a duration has at most two units, and no rounding carries it over a unit", () => {
   assert.equal(formatDuration(0.352), "0.35 s");
+  assert.equal(formatDuration(0.0523), "52.3 ms");
+  assert.equal(formatDuration(0.00034), "0.34 ms");
+  assert.equal(formatDuration(0), "0 s");
   assert.equal(formatDuration(42), "42 s");
   assert.equal(formatDuration(200), "3 m 20 s");
   assert.equal(formatDuration(3600), "1 h");

@@ -45,17 +45,22 @@ test("a list that was emptied differs from one that was never chosen", () => {
   assert.equal(optionalList.read(optionalList.write(null)), null);
 });
 
+const readCount = (value: unknown) => (typeof value === "number" ? value : null);
+
 test("what an address says wrongly is the default", () => {
   assert.equal(number(3).read("x"), 3);
   assert.equal(choice(["a", "b"], "a").read("c"), "a");
   assert.equal(flag.read("yes"), false);
-  assert.deepEqual(json({ a: 1 }).read("%7Bbroken"), { a: 1 });
+  for (const wrong of ["%7Bbroken", "null", "7", "[1]", '{"a":null}', '{"a":"text"}']) {
+    assert.deepEqual(json(readCount).read(wrong), {});
+  }
+  assert.deepEqual(list.read(",a,,b,"), ["a", "b"]);
   assert.equal(text().read("%"), "%");
 });
 
 test("a default is not written", () => {
   assert.equal(number(3).write(3), null);
-  assert.equal(json({ a: 1 }).write({ a: 1 }), null);
+  assert.equal(json(readCount).write({}), null);
 });
 
 test("in a frame the view is a parameter of the one path that may be framed", () => {

@@ -74,6 +74,11 @@ def row(page: Page, name: str) -> Locator:
     return rows(page).filter(has=page.get_by_role("link", name=name, exact=True))
 
 
+def run_id(page: Page) -> str:
+    """The id of the run in a page's address."""
+    return page.url.partition("trial=")[2]
+
+
 def test_an_empty_board_shows_how_to_log_a_first_run_which_then_appears_by_itself(
     page: Page, client: TrackClient
 ) -> None:
@@ -247,6 +252,27 @@ def test_a_run_is_renamed_tagged_and_hidden_from_the_table(open_page: Open, runs
     expect(row(page, "the best one")).to_be_visible()
 
 
+def test_a_hidden_run_is_seen_only_where_hidden_ones_are_asked_for(
+    served: Served, open_page: Open, client: TrackClient
+) -> None:
+    log_run(client, "shown", status=None)
+    with TrackClient(served.join("another")) as other:
+        log_run(other, "out of sight", status=None)
+        other.log_metadata(hidden=True)
+        other.protocol.flush()
+        page = open_page("/")
+        expect(page.get_by_role("region", name="Running now")).to_contain_text("shown")
+        expect(page.get_by_text("out of sight")).to_have_count(0)
+        expect(page.get_by_role("row", name="vision")).to_contain_text("1 running")
+    for view in ("runs", "charts", "compare"):
+        page = open_page(f"/{view}?project=vision")
+        expect(page.locator("#view").get_by_text("shown").or_(page.get_by_role("img")).first).to_be_visible()
+        expect(page.get_by_role("region", name="Runs", exact=True)).to_contain_text("1 run")
+        expect(page.get_by_text("out of sight")).to_have_count(0)
+    page = open_page("/runs?project=vision&hidden=1")
+    expect(row(page, "out of sight")).to_be_visible()
+
+
 def test_deleting_asks_and_says_that_a_process_still_writes(open_page: Open, runs: TrackClient) -> None:
     log_run(runs, "still going", status=None)
     page = open_page("/runs?project=vision")
@@ -294,6 +320,29 @@ def test_a_view_is_saved_for_everybody_and_opened_by_its_link(open_page: Open, r
     other.get_by_role("menuitem", name="small").click()
     expect(other.get_by_role("searchbox", name="Filter")).to_have_value("lr < 0.05")
     expect(rows(other).first).to_contain_text("run 29")
+
+
+def test_the_link_to_a_view_opens_it_however_its_project_is_called(
+    open_page: Open, client: TrackClient
+) -> None:
+    client.set_project("a & b #1", force=True)
+    client.new_trial("one", {"lr": 0.1}, force=True)
+    client.protocol.flush()
+    page = open_page("/", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("link", name="a & b #1").click()
+    box = page.get_by_role("searchbox", name="Filter")
+    box.fill("lr < 0.5")
+    box.press("Enter")
+    expect(page).to_have_url(re.compile("filter="))
+    page.get_by_role("button", name="Views").click()
+    page.get_by_label("Name of the view").fill("small")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Copy a link to small").click()
+    expect(page.get_by_text("The link is in the clipboard.")).to_be_visible()
+    link = str(page.evaluate("navigator.clipboard.readText()"))
+    other = open_page(link.removeprefix(page.evaluate("location.origin")))
+    expect(other.get_by_role("searchbox", name="Filter")).to_have_value("lr < 0.5")
+    expect(row(other, "one")).to_be_visible()
 
 
 def test_the_table_works_by_keyboard_alone(open_page: Open, runs: TrackClient) -> None:
@@ -366,6 +415,41 @@ def test_a_session_that_ended_elsewhere_is_asked_for_over_the_page_that_stays(
     expect(rows(page).first).to_contain_text("run 00")
 
 
+def test_a_code_that_logs_in_no_more_changes_nothing_for_who_needs_none(
+    open_page: Open, runs: TrackClient
+) -> None:
+    page = open_page("/runs?project=vision#login=used")
+    expect(rows(page).first).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert "login" not in page.url
+    # As if the address was entered once more where the board is open already.
+    page.evaluate("location.hash = '#login=again'")
+    expect(page).not_to_have_url(re.compile("login"))
+    expect(rows(page).first).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_an_address_that_is_wrong_in_parts_is_right_in_the_others(open_page: Open, runs: TrackClient) -> None:
+    page = open_page("/runs?project=vision&columns=,nonsense,parameters.lr,&order=nonsense,-parameters.lr")
+    expect(rows(page).first).to_contain_text("run 00")
+    expect(page.get_by_role("columnheader")).to_have_count(2)
+    own = '{"loss":{"more":7,"big":true},"other":null}'
+    for wrong in (f"own={own}", "own=null", "own=[1]", "zoom=b,a", "smooth=x", "draw=x", "size=x", "x=x"):
+        page = open_page(f"/charts?project=vision&{wrong}")
+        expect(page.get_by_role("img", name="loss of 20 curves")).to_be_visible()
+
+
+def test_what_fails_while_it_is_drawn_leaves_the_rest_of_the_page(open_page: Open, runs: TrackClient) -> None:
+    page = open_page("/runs?project=vision")
+    expect(rows(page).first).to_be_visible()
+    # An answer that this page does not understand, as of another version of the server.
+    page.route("**/call/fetch_trials", lambda route: route.fulfill(json=[{"id": run_id(page)}]))
+    row(page, "run 29").get_by_role("link").click()
+    expect(page.get_by_role("alert")).to_contain_text("This part of the page has failed")
+    page.get_by_role("navigation").get_by_role("link", name="Runs").click()
+    expect(rows(page).first).to_be_visible()
+
+
 def test_no_server_for_the_stream_is_said_above_the_data(
     open_page: Open, runs: TrackClient, url: str
 ) -> None:
@@ -413,6 +497,51 @@ def test_nothing_is_wider_than_the_window(open_page: Open, runs: TrackClient, wi
         page = open_page(path, viewport={"width": width, "height": 800})
         expect(page.get_by_role("row").nth(1)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_names_of_any_length_are_no_wider_than_the_window(
+    open_page: Open, client: TrackClient, width: int
+) -> None:
+    name = "w" * 250
+    client.set_project(name, description=name, force=True)
+    for number in range(2):
+        with client.new_trial(f"{number}{name}", {name: name}, force=True, description=name) as trial:
+            trial.add_tags({name: name})
+            trial.log(step=1, **{name: number})
+    client.protocol.flush()
+    for view in ("", "runs", "charts", "compare", "parallel", "run"):
+        page = open_page("/", viewport={"width": width, "height": 800})
+        link = page.get_by_role("row").get_by_role("link")
+        expect(link).to_be_visible()
+        if view:
+            link.click()
+            expect(rows(page).first).to_be_visible()
+        if view == "run":
+            rows(page).first.get_by_role("link").click()
+            expect(page.get_by_role("article").first).to_be_visible()
+            # The values beside a long name are there, too.
+            last = page.get_by_role("table", name="Summary").get_by_role("cell").first.bounding_box()
+            assert last is not None
+            assert last["x"] + last["width"] <= width
+        elif view not in ("", "runs"):
+            page.goto(page.url.replace("/runs?", f"/{view}?"))
+            expect(page.locator("#view").get_by_role("img").first).to_be_visible()
+        seen = page.locator("#view")
+        assert seen.evaluate("view => view.scrollWidth") <= seen.evaluate("view => view.clientWidth"), view
+
+
+def test_every_view_of_a_project_without_a_run_shows_how_to_log_one_to_it(
+    open_page: Open, client: TrackClient
+) -> None:
+    client.set_project("empty", force=True)
+    client.protocol.flush()
+    for view in ("runs", "charts", "compare", "parallel", "media", "graph"):
+        page = open_page(f"/{view}?project=empty", viewport={"width": 390, "height": 800})
+        expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
+        snippet = page.get_by_text('track.init("empty"').bounding_box()
+        assert snippet is not None
+        assert snippet["x"] >= 0
 
 
 def test_a_view_that_is_fetched_later_has_its_styles(open_page: Open, runs: TrackClient) -> None:

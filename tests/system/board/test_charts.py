@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,6 +212,23 @@ def test_values_that_are_not_finite_are_marked_at_their_steps_and_leave_the_rest
     row = row_of(page, "odd")
     expect(row.get_by_role("gridcell").nth(0)).to_have_text("NaN")
     expect(row.get_by_role("gridcell").nth(1)).to_have_text("1")
+
+
+def test_a_damaged_series_is_named_in_its_chart_and_breaks_no_other(
+    tmp_path: Path, person: Callable[..., Person]
+) -> None:
+    path = tmp_path / "runs.db"
+    fill_with_trials(path, 2, metrics=2)
+    with sqlite3.connect(path) as db:
+        (series,) = db.execute("SELECT min(id) FROM series WHERE name = 'loss'").fetchone()
+        db.execute("UPDATE chunk SET data = zeroblob(length(data)) WHERE series = ?", (series,))
+    db.close()
+    with board_of(f"sqlite:{path}") as board:
+        page = person(board.url).open("/charts")
+        damaged = page.get_by_role("article", name="Chart loss")
+        expect(damaged.get_by_role("alert")).to_contain_text("is damaged")
+        expect(damaged.get_by_role("img", name="loss of 1 curves")).to_be_visible()
+        expect(page.get_by_role("img", name="m1 of 2 curves")).to_be_visible()
 
 
 def test_a_metric_of_its_own_may_be_x(

@@ -188,7 +188,8 @@ function options(now: Now, width: number, setReading: (reading: Reading | null) 
     width,
     height: now.current.height,
     legend: { show: false },
-    padding: [8, 10, 0, 0],
+    // Notes stand above what is drawn.
+    padding: [15, 10, 0, 0],
     cursor: {
       y: false,
       points: { show: false },

@@ -21,7 +21,7 @@ export function xTicks(kind: XKind, range: Range, count: number, log: boolean): 
   if (kind === "relative") return timeTicks(range, count, false);
   return ticks(range, count).filter(
     (tick) =>
-      Number.isInteger(tick) || kind === "metric" || (kind !== "ordinal" && range.high - range.low < 5),
+      Number.isInteger(tick) || kind === "metric" || (kind !== "ordinal" && range.high - range.low < 1),
   );
 }
 

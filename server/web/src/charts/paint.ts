@@ -43,8 +43,8 @@ export interface Picture {
   scale: number;
 }
 
-/** Half the length of a line through a point that has no neighbours, in pixels. */
-const LONE = 4;
+/** How wide and high a point is that has no neighbours, in pixels. */
+const LONE = 5;
 const RAW_ALPHA = 0.25;
 const BAND_ALPHA = 0.18;
 const AWAY_ALPHA = 0.25;
@@ -91,12 +91,22 @@ function paintCurve(pen: Pen, picture: Picture, curve: Curve, alpha: number, inF
     const stroke = { colour, width: scale, alpha: RAW_ALPHA * alpha, dash: [] };
     pen.lines(pixels(curve.raw, picture), stroke);
   }
-  pen.lines(pixels(curve.line, picture), {
-    colour,
-    width: (inFront ? 2.5 : curve.faint ? 1 : 1.5) * scale,
-    alpha,
-    dash: curve.dash.map((length) => length * scale),
-  });
+  const pieces = pixels(curve.line, picture);
+  pen.lines(
+    pieces.filter((piece) => piece.length > 2),
+    {
+      colour,
+      width: (inFront ? 2.5 : curve.faint ? 1 : 1.5) * scale,
+      alpha,
+      dash: curve.dash.map((length) => length * scale),
+    },
+  );
+  const dots = pieces.filter((piece) => piece.length === 2);
+  const half = (LONE / 2) * scale;
+  pen.lines(
+    dots.map(([x = 0, y = 0]) => [x - half, y, x + half, y]),
+    { colour, width: LONE * scale, alpha, dash: [] },
+  );
   for (const odd of curve.odd) paintOdd(pen, picture, odd, { colour, width: 1.5 * scale, alpha, dash: [] });
 }
 
@@ -121,7 +131,7 @@ function paintOdd(pen: Pen, picture: Picture, odd: Odd, stroke: Stroke): void {
 }
 
 /** The pieces of a line within the range of x, and one point more at each end. */
-function pixels(line: readonly Point[], { x, toX, toY, scale }: Picture): number[][] {
+function pixels(line: readonly Point[], { x, toX, toY }: Picture): number[][] {
   const pieces: number[][] = [];
   const places = line.map((point) => point.x);
   const from = Math.max(0, lowerBound(places, x.low) - 1);
@@ -138,17 +148,7 @@ function pixels(line: readonly Point[], { x, toX, toY, scale }: Picture): number
     if (point.x > x.high) break;
   }
   if (piece.length > 0) pieces.push(piece);
-  // A single point would be no line.
-  return pieces.map((one) =>
-    one.length === 2
-      ? [
-          (one[0] as number) - LONE * scale,
-          one[1] as number,
-          (one[0] as number) + LONE * scale,
-          one[1] as number,
-        ]
-      : one,
-  );
+  return pieces;
 }
 
 /** Points of one stroke. */

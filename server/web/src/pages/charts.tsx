@@ -40,6 +40,7 @@ import {
   useZoom,
 } from "./charts/settings";
 import { SizeChoice } from "./charts/size";
+import { NoRuns } from "./runs/empty";
 
 const AXES = ["step", "time", "relative", "ordinal"] as const;
 /** As the style sheet has them, in pixels: the least width of a chart, the room between two, and what is above one. */
@@ -80,13 +81,7 @@ export default function Charts(): JSX.Element {
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
   if (runsError !== null && total === null) return <ErrorBox error={runsError} />;
   if (data === null || total === null) return <Loading />;
-  if (total === 0) {
-    return (
-      <Empty title="No run to draw">
-        <p>No run matches the filter. The list on the left says what there is.</p>
-      </Empty>
-    );
-  }
+  if (total === 0) return <NoRuns />;
   if (charts.length === 0) {
     const media = data.series.map((series) => `${series.name} (${series.kind})`);
     return (
@@ -183,7 +178,14 @@ function Grid(props: {
       )}
       {grouping !== null && <GroupLegend colours={grouping.colours} />}
       {sections.map(([name, some]) => (
-        <Section key={name} name={name} charts={some} size={size} sparing={found.length > MOST_PLACED}>
+        <Section
+          key={name}
+          name={name}
+          charts={some}
+          size={size}
+          alone={sections.length === 1}
+          sparing={found.length > MOST_PLACED}
+        >
           {(chart) => (
             <ChartCard
               key={chart.id}
@@ -235,6 +237,8 @@ function Section(props: {
   name: string;
   charts: readonly ChartSpec[];
   size: ChartSize;
+  /** There is no other one. */
+  alone: boolean;
   /** Out of sight there is but the room that its charts need. */
   sparing: boolean;
   children: (chart: ChartSpec) => JSX.Element;
@@ -247,7 +251,7 @@ function Section(props: {
   const [folded, setFolded] = useFolded();
   const [shown, setShown] = useState(FIRST);
   const changed = folded.includes(name);
-  const open = (name !== SYSTEM && name !== TIMERS) !== changed;
+  const open = (props.alone || (name !== SYSTEM && name !== TIMERS)) !== changed;
   const count = Math.min(shown, charts.length);
   const placed = inSight || !props.sparing;
   const kind = `${size} ${count}`;

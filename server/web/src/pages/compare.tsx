@@ -39,6 +39,7 @@ import {
 } from "./compare/rows";
 import { fetchItems, field, inlineText } from "./media/data";
 import { STATISTICS, type Statistic } from "./runs/columns";
+import { NoRuns } from "./runs/empty";
 import "./charts.css";
 import "./compare.css";
 
@@ -76,7 +77,9 @@ export default function Compare(): JSX.Element {
     return ids.map((id) => byId.get(id)).filter((trial) => trial !== undefined);
   }, [data, order]);
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
-  if (ids.length === 0) return total === null ? <Loading /> : <HowToSelect />;
+  if (ids.length === 0) {
+    return total === null ? <Loading /> : total === 0 ? <NoRuns /> : <HowToSelect />;
+  }
   if (data === null) return <Loading />;
   if (trials.length === 0) {
     return data.length > 0 ? (

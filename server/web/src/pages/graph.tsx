@@ -25,6 +25,7 @@ import {
 import { layOut } from "./graph/layout";
 import { findNodes, type Graph, nameOf, readGraph } from "./graph/model";
 import { fetchItems, field, itemAt } from "./media/data";
+import { NoRuns } from "./runs/empty";
 import "./graph.css";
 
 /** Runs among which one with a graph is looked for. */
@@ -60,7 +61,10 @@ export default function GraphPage(): JSX.Element {
     }, REFRESH_MS);
   });
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
-  if (ids.length === 0) return total === null ? <Loading /> : <NoGraph what="No run is drawn" />;
+  if (ids.length === 0) {
+    if (total === 0) return <NoRuns />;
+    return total === null ? <Loading /> : <NoGraph what="No run is drawn" />;
+  }
   if (data === null) return <Loading />;
   const byId = new Map(data.map((one) => [one.id, one]));
   const having = ids

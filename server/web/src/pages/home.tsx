@@ -237,10 +237,18 @@ function ProjectRow({ summary, now }: { summary: Summary; now: number }): JSX.El
   return (
     <tr>
       <th scope="row">
-        <Link view="runs" patch={{ project: optional.write(project.uid) }}>
+        <Link
+          view="runs"
+          patch={{ project: optional.write(project.uid) }}
+          title={project.name ?? project.uid}
+        >
           {project.name ?? project.uid}
         </Link>
-        {project.description && <p class="hint">{project.description}</p>}
+        {project.description && (
+          <p class="hint" title={project.description}>
+            {project.description}
+          </p>
+        )}
       </th>
       <td class="right">{formatCount(total)}</td>
       <td>

@@ -12,12 +12,13 @@ import { Dialog } from "../parts/dialog";
 import { Icon } from "../parts/icons";
 import { Link } from "../parts/link";
 import { Empty, ErrorBox, Loading } from "../parts/states";
-import { type Run, useDrawn } from "../runs";
+import { type Run, useDrawn, useRuns } from "../runs";
 import { choice, escapeText, flag, optional, text, useParam, useSelection } from "../state";
 import { cssColour, useDark } from "../theme";
-import "./media.css";
 import { fetchItems, field, type Item, inlineText, itemAt, stepsOf } from "./media/data";
 import { type Histogram, histogramOf, rangeOf, rebin } from "./media/histogram";
+import { NoRuns } from "./runs/empty";
+import "./media.css";
 
 const KINDS = ["image", "histogram", "text"] as const;
 type Kind = (typeof KINDS)[number];
@@ -36,6 +37,7 @@ const useStep = () => useParam<number | null>("media.step", stepCodec);
 
 export default function Media(): JSX.Element {
   const drawn = useDrawn();
+  const { total } = useRuns();
   const [selection] = useSelection();
   const chosen = drawn.filter((run) => selection.includes(run.id));
   const runs = (chosen.length > 0 ? chosen : drawn).slice(0, MOST_RUNS);
@@ -45,6 +47,7 @@ export default function Media(): JSX.Element {
     call("fetch_fields", { query }, signal),
   );
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
+  if (total === 0) return <NoRuns />;
   if (ids.length === 0) {
     return (
       <Empty title="No run is drawn">

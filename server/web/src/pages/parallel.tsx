@@ -12,7 +12,6 @@ import { Menu, MenuItem } from "../parts/menu";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { notify } from "../parts/toasts";
 import {
-  type Codec,
   json,
   number,
   optional,
@@ -34,14 +33,13 @@ import {
 } from "./parallel/axes";
 import {
   type Brush,
-  type Brushes,
   bestShare,
   conditionOf,
   describe,
   filterOf,
   isSet,
   passing,
-  readBrushes,
+  readBrush,
 } from "./parallel/brush";
 import { bucketColours, bucketsOf, scaleColour } from "./parallel/colours";
 import { Plot, toggleRail } from "./parallel/plot";
@@ -49,12 +47,13 @@ import {
   allColumns,
   defaultColumns,
   greaterIsBetter,
+  isColumn,
   moved,
-  OWN_COLUMNS,
   STATISTICS,
   seriesColumn,
   splitSeries,
 } from "./runs/columns";
+import { NoRuns } from "./runs/empty";
 import "./parallel.css";
 
 /** As many runs as one answer may have. */
@@ -66,15 +65,14 @@ const FIRST_METRICS = 2;
 const MOST_FILTER = 65_000;
 const REFRESH_MS = 4_000;
 const SHARES = [1, 5, 10, 25, 50];
+/** Pixels for the name of an axis that has much room. */
+const LONE_HEAD = 240;
 
-const brushCodec: Codec<Brushes> = {
-  read: (raw) => readBrushes(json<unknown>({}).read(raw)),
-  write: (value) => json<unknown>({}).write(value),
-};
 const useAxes = () => useParam("par.axes", optionalList);
-const useBrushes = () => useParam("par.brush", brushCodec);
+const useBrushes = () => useParam("par.brush", json(readBrush));
 const useColour = () => useParam("par.colour", optional);
-const useLogs = () => useParam("par.log", json<{ [axis: string]: boolean }>({}));
+const useLogs = () => useParam("par.log", json(readSwitch));
+const readSwitch = (value: unknown) => (typeof value === "boolean" ? value : null);
 const useTop = () => useParam("par.top", number(0));
 
 export default function Parallel(): JSX.Element {
@@ -84,20 +82,9 @@ export default function Parallel(): JSX.Element {
   );
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
   if (query === null || data === null) return <Loading />;
-  if (data.total === 0) {
-    return (
-      <Empty title="No run to draw">
-        <p>No run matches the filter. The list on the left says what there is.</p>
-      </Empty>
-    );
-  }
+  if (data.total === 0) return <NoRuns />;
   return <Board query={query} fields={data} />;
 }
-
-/** Whether a name of an address may be that of a column. */
-const isColumn = (name: string) =>
-  /^(parameters|tags|metadata|metrics|chronos)\../.test(name) ||
-  OWN_COLUMNS.some((column) => column.name === name);
 
 /** The axes where none were chosen: what differs, then metrics by their best value. */
 function defaultAxes(fields: Fields): string[] {
@@ -422,7 +409,7 @@ function Legend({
   axis: Axis;
   dark: boolean;
   colours: readonly string[];
-}): JSX.Element {
+}): JSX.Element | null {
   if (axis.kind === "category") {
     return (
       <span class="par-legend">
@@ -435,6 +422,7 @@ function Legend({
       </span>
     );
   }
+  if (!axis.hasPlaces) return null;
   const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => scaleColour(share, dark));
   return (
     <span class="par-legend">
@@ -527,6 +515,12 @@ interface HeadProps {
   setColour: () => void;
 }
 
+/** Pixels for the name of an axis: up to that of the next one, and within the picture. */
+function headWidth([first, second]: readonly number[], isOutermost: boolean): number {
+  if (first === undefined || second === undefined) return LONE_HEAD;
+  return Math.min(LONE_HEAD, second - first - 8, isOutermost ? 2 * first : LONE_HEAD);
+}
+
 /** The name of an axis: dragged it moves the axis, pressed it opens what can be done with it. */
 function Head(props: HeadProps): JSX.Element {
   const { axis, x, places } = props;
@@ -536,7 +530,10 @@ function Head(props: HeadProps): JSX.Element {
   return (
     <li
       class={`par-head${props.isColour ? " colour" : ""}${offset === 0 ? "" : " moving"}`}
-      style={{ left: `${x + offset}px` }}
+      style={{
+        left: `${x + offset}px`,
+        width: `${headWidth(places, props.at === 0 || props.at === props.count - 1)}px`,
+      }}
       onPointerDown={(event) => {
         // Menus that are open inside keep their pointer.
         if (event.button !== 0 || (event.target as Element).closest(".panel") !== null) return;

@@ -160,9 +160,8 @@ function Heading({ trial, run, again }: { trial: Trial; run: DrawnRun; again: ()
   return (
     <header class="run-head">
       <div>
-        <h1>
-          <i class="swatch" style={{ background: run.colour }} /> {run.name}
-        </h1>
+        <i class="swatch" style={{ background: run.colour }} />
+        <h1>{run.name}</h1>
       </div>
       <div class="run-actions">
         <RunActions selected={[run.id]} hidden={trial.metadata.hidden === true} onDone={again} />

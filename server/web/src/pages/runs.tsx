@@ -23,7 +23,7 @@ import {
 } from "../state";
 import { hide, SelectionBar } from "./runs/actions";
 import { ColumnChooser, GroupChooser } from "./runs/chooser";
-import { defaultColumns, describeColumn } from "./runs/columns";
+import { defaultColumns, describeColumn, isColumn, isOrder } from "./runs/columns";
 import { useTableData } from "./runs/data";
 import { NoRuns } from "./runs/empty";
 import { Groups } from "./runs/groups";
@@ -64,10 +64,12 @@ function useFields(query: Query | null): Fields | null {
 /** The view of the table. */
 export function Runs(): JSX.Element {
   const { query, fault, error: queryError } = useQuery();
-  const [chosen, setChosen] = useColumns();
+  const [wanted, setChosen] = useColumns();
+  const chosen = useMemo(() => wanted?.filter(isColumn) ?? null, [wanted]);
   const [pins, setPins] = useParam("pin", list);
   const [widths, setWidths] = useParam("width", list);
-  const [order, setOrder] = useOrder();
+  const [ordered, setOrder] = useOrder();
+  const order = useMemo(() => ordered.filter(isOrder), [ordered]);
   const [by, setBy] = useParam("by", list, true);
   const [selection, setSelection] = useSelection();
   const { isDrawn, toggle, drawOnly } = useDrawing();

@@ -1,7 +1,7 @@
 // What the page of charts has in the address.
 import { SPREADS, type Spread } from "../../charts/groups";
 import type { Range } from "../../charts/scale";
-import { type Codec, choice, flag, json, list, optional, text, useParam } from "../../state";
+import { type Codec, choice, fieldsOf, flag, json, list, optional, text, useParam } from "../../state";
 
 /** What one chart has set apart from all others. */
 export interface Own {
@@ -21,24 +21,23 @@ export interface Own {
 }
 type Owns = Readonly<Record<string, Own>>;
 
-/** What an address says of a chart, without what makes no sense. */
-function readOwn(value: unknown): Own {
-  if (typeof value !== "object" || value === null) return {};
-  const { range, more, ...rest } = value as { [key: string]: unknown };
+/** What an address says of a chart, without what makes no sense; null for nothing. */
+function readOwn(value: unknown): Own | null {
+  const { range, more, ...rest } = fieldsOf(value);
   const flags = (["y", "x", "clip", "big", "table"] as const).filter((key) => typeof rest[key] === "boolean");
-  const { low, high } = (range ?? {}) as { [key: string]: unknown };
-  return {
+  const { low, high } = fieldsOf(range);
+  const own: Own = {
     ...Object.fromEntries(flags.map((key) => [key, rest[key]])),
     ...(typeof low === "number" && typeof high === "number" && low < high ? { range: { low, high } } : {}),
     ...(Array.isArray(more) ? { more: more.map(String) } : {}),
   };
+  return hasAny(own) ? own : null;
 }
 
-const raw = json<Owns>({});
+const all = json(readOwn);
 export const owns: Codec<Owns> = {
-  read: (text) =>
-    Object.fromEntries(Object.entries(raw.read(text) ?? {}).map(([id, own]) => [id, readOwn(own)])),
-  write: (value) => raw.write(Object.fromEntries(Object.entries(value).filter(([, own]) => hasAny(own)))),
+  read: all.read,
+  write: (value) => all.write(Object.fromEntries(Object.entries(value).filter(([, own]) => hasAny(own)))),
 };
 const hasAny = (own: Own) => Object.values(own).some((value) => value !== undefined);
 

@@ -99,7 +99,8 @@ function seriesRows(
   return names.flatMap((series) => {
     const greater = section === "Metrics" && greaterIsBetter(series);
     return (chosen ?? ["last", greater ? "max" : "min"]).map((statistic) => {
-      const values = trials.map((trial) => of(trial)[series]?.[statistic]);
+      // Of a series without a finite value there is no least or greatest one.
+      const values = trials.map((trial) => of(trial)[series]?.[statistic] ?? undefined);
       const kind = section === "Timers" && statistic !== "count" ? "duration" : "value";
       const row = { ...rowOf(section, `${series} ${statistic}`, values, kind), series };
       const hasBest = statistic !== "count" && isJudged(series);

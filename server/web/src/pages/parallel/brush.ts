@@ -1,6 +1,7 @@
 // Brushes: what is chosen on an axis, which rows pass, and the filter that selects the same rows. Pure functions.
 import { filterName, filterValue } from "../../complete";
 import { formatCount, formatValue } from "../../format";
+import { fieldsOf } from "../../state";
 import { type Axis, type Category, MISSING, ODD, ON_AXIS, writeNumber } from "./axes";
 
 /** What passes on an axis: any of these. */
@@ -128,23 +129,17 @@ export function bestShare(axis: Axis, percent: number, greater: boolean): Brush 
   return greater ? { low: found[found.length - count] as number } : { high: found[count - 1] as number };
 }
 
-/** The brushes of an address; what is none is left out. */
-export function readBrushes(value: unknown): Brushes {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return {};
-  const found: Brushes = {};
-  for (const [name, one] of Object.entries(value)) {
-    if (typeof one !== "object" || one === null) continue;
-    const { low, high, values, missing, odd } = one as { [key: string]: unknown };
-    const brush: Brush = {
-      ...(typeof low === "number" ? { low } : {}),
-      ...(typeof high === "number" ? { high } : {}),
-      ...(Array.isArray(values)
-        ? { values: values.filter((each) => ["string", "number", "boolean", "bigint"].includes(typeof each)) }
-        : {}),
-      ...(missing === true ? { missing } : {}),
-      ...(odd === true ? { odd } : {}),
-    };
-    if (isSet(brush)) found[name] = brush;
-  }
-  return found;
+/** A brush of an address; null if it chooses nothing. */
+export function readBrush(value: unknown): Brush | null {
+  const { low, high, values, missing, odd } = fieldsOf(value);
+  const brush: Brush = {
+    ...(typeof low === "number" ? { low } : {}),
+    ...(typeof high === "number" ? { high } : {}),
+    ...(Array.isArray(values)
+      ? { values: values.filter((each) => ["string", "number", "boolean", "bigint"].includes(typeof each)) }
+      : {}),
+    ...(missing === true ? { missing } : {}),
+    ...(odd === true ? { odd } : {}),
+  };
+  return isSet(brush) ? brush : null;
 }

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, type TrialId } from "../../api";
-import { plural } from "../../format";
+import { formatCount, plural } from "../../format";
 import { useFetch, useMayWrite } from "../../hooks";
 import { Dialog } from "../../parts/dialog";
 import { Icon } from "../../parts/icons";
@@ -57,13 +57,13 @@ export function SelectionBar(props: {
   const { selected } = props;
   return (
     <div class="bar selection" role="toolbar" aria-label="Selected runs">
-      <strong>{selected.length} selected</strong>
+      <strong>{formatCount(selected.length)} selected</strong>
       <button type="button" class="link" onClick={props.onClear}>
         None
       </button>
       {selected.length < props.total && (
         <button type="button" class="link" onClick={props.onSelectAll}>
-          All {props.total}
+          All {formatCount(props.total)}
         </button>
       )}
       <span class="gap" />
@@ -436,8 +436,8 @@ function DeleteDialog(props: {
     <Dialog title={`Delete ${plural(selected.length, "run")}?`} onClose={props.onClose}>
       <p>
         {names.slice(0, 5).join(", ")}
-        {names.length > 5 && ` and ${names.length - 5} more`} with all metrics, media and files. This cannot
-        be undone; to put runs out of sight, hide them.
+        {names.length > 5 && ` and ${formatCount(names.length - 5)} more`} with all metrics, media and files.
+        This cannot be undone; to put runs out of sight, hide them.
       </p>
       {running > 0 && (
         <p class="fault">

@@ -33,6 +33,17 @@ export const OWN_COLUMNS: readonly Column[] = [
   { name: "version", label: "Version", group: "Run", kind: "text", width: 110 },
   { name: "description", label: "Note", group: "Run", kind: "text", width: 200 },
 ];
+/** Whether a name of an address may be that of a column. */
+export const isColumn = (name: string): boolean =>
+  /^(?:parameters|tags|metadata|metrics|chronos)\../.test(name) ||
+  OWN_COLUMNS.some((column) => column.name === name);
+
+/** Whether an order of an address, in the notation of queries, may be one of runs. */
+export const isOrder = (name: string): boolean => {
+  const bare = name.replace(/^-/, "");
+  return isColumn(bare) || bare === "name" || bare === "id";
+};
+
 const TIMES = ["started", "duration"];
 const TREES: Record<string, string> = { parameters: "Parameter", tags: "Tag", metadata: "Metadata" };
 /** What is noted of every run and says nothing about the experiment. */

@@ -17,12 +17,13 @@ export function NoRuns(): JSX.Element {
 /** The lines that log a first run to this store. */
 export function FirstRun(): JSX.Element {
   const { uri } = useSession();
+  const [project] = useProject();
   return (
     <Empty title="No runs yet">
       <p>This logs a first one, which appears here at once:</p>
       <pre class="snippet">
         <code>
-          {`import track\n\ntrack.init("first", uri=${writeJson(uri)})\nfor step in range(100):\n    track.log({"loss": 1 / (step + 1)}, step=step)`}
+          {`import track\n\ntrack.init(${writeJson(project ?? "first")}, uri=${writeJson(uri)})\nfor step in range(100):\n    track.log({"loss": 1 / (step + 1)}, step=step)`}
         </code>
       </pre>
     </Empty>
