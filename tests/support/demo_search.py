@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,9 +30,9 @@ class Search:
         """Return the trials as stored."""
         return self.client.protocol.fetch_trials({"group_id": self.group})
 
-    def verify(self) -> Verification:
+    def verify(self, unreported: Collection[str] = ()) -> Verification:
         """Verify the search as the demo does."""
-        return verify(self.client.protocol, self.group, self.created, self.reports)
+        return verify(self.client.protocol, self.group, self.created, self.reports, unreported)
 
 
 @contextmanager

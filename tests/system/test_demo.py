@@ -17,6 +17,7 @@ import pytest
 
 from board_visits import Visit
 from track import TrackClient
+from waiting import wait_until
 
 TIMEOUT = 100.0
 ENDLESS = ("--epochs", "100000", "--trials", "2", "--workers")
@@ -121,6 +122,28 @@ def test_the_board_shows_the_trials_while_they_run_and_until_ctrl_c(folder: Path
     assert (process.returncode, [line for line in complaints.splitlines() if "slow" not in line]) == (0, [])
     assert printed.splitlines()[-1].endswith(f" board sqlite:{folder / 'server' / 'track.db'}")
     assert opened.read_text() == f"{url}  /run/desktop\n"
+    assert pids_of(folder, "track") == []
+
+
+@needs_proc
+def test_beside_the_board_a_killed_workers_trial_is_lost_and_the_others_go_on(folder: Path) -> None:
+    with demo(folder, *ENDLESS, "2", "--board") as process:
+        url, _, code = wait_for(process, r"^board +(\S+)").partition("#login=")
+        visit = Visit(url)
+        assert visit.log_in(code=code).status == 200
+
+        def statuses() -> set[str]:
+            answer = visit.call("fetch_table", query={}, columns=["status"]).json
+            return {str(status) for status in answer["columns"][0]}
+
+        wait_for(process, r"2 running · [1-9]")
+        os.kill(pids_of(folder, "--name worker-2")[0], signal.SIGKILL)
+        assert "will be lost" in wait_for(process, r"^killed .*")
+        wait_until(lambda: statuses() == {"Running", "lost"}, "the lost trial")
+        wait_for(process, r"1 running, 1 failed · [1-9]")
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
     assert pids_of(folder, "track") == []
 
 

@@ -17,7 +17,7 @@ from track.demo.folder import Folder, isolated
 from track.demo.grid import grid
 from track.demo.interruption import ended_by_signals
 from track.demo.observation import Observation, Phase, observe
-from track.demo.processes import Child, Processes
+from track.demo.processes import LEASE_SECONDS, Child, Processes
 from track.demo.reports import WorkerReport
 from track.demo.result import show, show_result, show_way_to_the_board
 from track.demo.table import open_view
@@ -86,6 +86,7 @@ class _Demo:
         self._clients = clients
         self._outside = outside
         self._workers = [f"worker-{number}" for number in range(1, plan.workers + 1)]
+        self._killed: set[str] = set()
 
     def run(self) -> int:
         started = time.monotonic()
@@ -98,7 +99,7 @@ class _Demo:
         board = self._start_board(uris[_COORDINATOR]) if self._plan.board else None
         self._start_workers(uris, group)
         last = self._watch(client, group)
-        proof = self._verify(self._join(uris[_VERIFIER]), group, created)
+        proof = self._verify(self._join(uris[_VERIFIER]), group, created, last)
         self._clients.close()
         if board is None:
             self._processes.end_server()
@@ -124,7 +125,10 @@ class _Demo:
         client.set_project(name="digits", description="scikit-learn's bundled handwritten digits")
         group = client.set_group(name="search", description="a grid of learning rate, hidden units and alpha")
         points = grid(self._plan.trials)
-        created = [client.new_trial(force=True, name="mlp", arguments=point).trial.uid for point in points]
+        created = [
+            client.new_trial(force=True, name=f"mlp-{number}", arguments=point).trial.uid
+            for number, point in enumerate(points, 1)
+        ]
         client.save()
         show(self._console, "trials", f"{len(created)}, each for {self._plan.epochs} epochs")
         return group.uid, created
@@ -161,7 +165,7 @@ class _Demo:
                 observation = observe(client.protocol, group)
                 now = time.monotonic()
                 view.show(observation, now - started)
-                _check_workers(self._processes.workers, observation)
+                self._check_workers(observation)
                 if not running:
                     return observation
                 if observation.points != points:
@@ -170,24 +174,41 @@ class _Demo:
                     raise _stalled(running)
                 time.sleep(_POLL_SECONDS)
 
-    def _verify(self, client: TrackClient, group: str, created: Sequence[str]) -> Verification:
-        reports = [WorkerReport.read(self._folder.worker_report(name)) for name in self._workers]
-        return verify(client.protocol, group, created, reports)
+    def _verify(
+        self, client: TrackClient, group: str, created: Sequence[str], last: Observation
+    ) -> Verification:
+        ended = [name for name in self._workers if name not in self._killed]
+        reports = [WorkerReport.read(self._folder.worker_report(name)) for name in ended]
+        of_killed = {row.uid for row in last.rows if not self._killed.isdisjoint(row.workers)}
+        return verify(client.protocol, group, created, reports, of_killed)
+
+    def _check_workers(self, observation: Observation) -> None:
+        """Raise an error that names every failed process and its task.
+
+        Who looks at the board may kill a worker to see what becomes of its trial: the others go on.
+        """
+        failures = []
+        for worker in self._processes.workers:
+            if worker.name in self._killed or not (failure := worker.failure):
+                continue
+            held = _held_by(worker, observation)
+            if self._plan.board and worker.killed:
+                self._killed.add(worker.name)
+                what = f"trial {held} will be lost in {LEASE_SECONDS} s" if held else "it had no trial"
+                show(self._console, "killed", f"{worker.name}; {what}", "yellow")
+            else:
+                failures.append(f"{failure}" + (f"\n  it had trial {held}" if held else ""))
+        if failures:
+            raise TrackError("\n".join(failures))
 
 
-def _check_workers(workers: Sequence[Child], observation: Observation) -> None:
-    """Raise an error that names every failed process and its task."""
-    failures = []
-    for worker in workers:
-        if failure := worker.failure:
-            held = [
-                str(row.number)
-                for row in observation.rows
-                if row.phase is not Phase.FINISHED and worker.name in row.workers
-            ]
-            failures.append(f"{failure}" + (f"\n  it had trial {', '.join(held)}" if held else ""))
-    if failures:
-        raise TrackError("\n".join(failures))
+def _held_by(worker: Child, observation: Observation) -> str:
+    """The numbers of the trials that a worker has not finished."""
+    return ", ".join(
+        str(row.number)
+        for row in observation.rows
+        if row.phase is not Phase.FINISHED and worker.name in row.workers
+    )
 
 
 def _stalled(running: Sequence[Child]) -> TrackError:

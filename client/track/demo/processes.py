@@ -17,7 +17,10 @@ from track.demo.folder import Folder
 from track.demo.interruption import undisturbed
 from track_protocol.errors import ServerUnreachable, TrackError
 
-__all__ = ["Child", "Processes"]
+__all__ = ["LEASE_SECONDS", "Child", "Processes"]
+
+LEASE_SECONDS: Final = 5
+"""After which the trial of a killed worker is lost; short, for somebody may be waiting to see that."""
 
 _START_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.02
@@ -54,6 +57,11 @@ class Child:
         lines = self.log.read_text(errors="replace").splitlines()[-_LAST_LINES:]
         return "\n  ".join([f"{self.name} {_ending(code)}; its log is {self.log}", *lines])
 
+    @property
+    def killed(self) -> bool:
+        """Whether somebody killed it."""
+        return self.process.poll() == -signal.SIGKILL
+
 
 class Processes:
     """All processes of a demo; as a context manager, it ends what still runs.
@@ -82,6 +90,7 @@ class Processes:
         """
         ready_file, log = self._folder.ready_file, self._folder.server_log
         command = _track("server", "--listen", "127.0.0.1:0", "--home", str(self._folder.home))
+        command += ["--lease", str(LEASE_SECONDS)]
         with undisturbed(), log.open("ab") as output:
             process = self._popen([*command, "--ready-file", str(ready_file)], stdout=output, stderr=output)
             self._server = Child("the server", process, log)

@@ -83,6 +83,12 @@ def test_an_unclaimed_trial_is_a_fault() -> None:
     assert "CreatedGroup" in faults
 
 
+def test_a_trial_of_which_nobody_knows_how_much_was_logged_is_not_compared(done: Search) -> None:
+    done.reports.pop()
+    proof = done.verify(unreported={done.created[1]})
+    assert (proof.faults, proof.trials, proof.lost, proof.doubled) == ([], 1, 0, 0)
+
+
 def test_a_trial_that_is_not_in_the_store_is_a_fault(done: Search) -> None:
     done.created.append("00_0")
     assert "trial 00_0 is missing in the store" in done.verify().faults
