@@ -76,7 +76,7 @@ def row(page: Page, name: str) -> Locator:
 
 def run_id(page: Page) -> str:
     """The id of the run in a page's address."""
-    return page.url.partition("trial=")[2]
+    return str(page.url.partition("trial=")[2])
 
 
 def test_an_empty_board_shows_how_to_log_a_first_run_which_then_appears_by_itself(
