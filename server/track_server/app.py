@@ -147,7 +147,8 @@ def assemble(settings: Settings) -> Parts:
     served_as = f"socket://{here}:{settings.port}"
     store = open_store(settings.store_uri, exclusive=True, served_as=served_as)
     engine = Engine(store, read_seconds=settings.limits.read_seconds, limits=settings.limits.writes)
-    return Parts(settings, identity, users, engine, Presence(settings.lease, engine))
+    presence = Presence(settings.lease, engine, local=store.local_sessions)
+    return Parts(settings, identity, users, engine, presence)
 
 
 def settings_from_uri(text: str, **overrides: Any) -> Settings:

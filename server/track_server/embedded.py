@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from track_protocol.errors import SessionFenced, TrackError
 from track_protocol.wire.batch import Batch
@@ -18,12 +18,12 @@ from track_protocol.wire.roles import Role
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
 from track_server.engine.readers import Page, Rest
+from track_server.methods.embedded_presence import EmbeddedPresence
 from track_server.network.ordering import ReadAfterWrite
+from track_server.storage.contract import EMBEDDED_USER
 from track_server.stores import check_store_uri, open_store, shared_ephemeral
 
 __all__ = ["EngineLink", "SharedEngineLink", "open_ephemeral", "open_file", "open_sqlite"]
-
-_USER: Final = "embedded"
 
 _Arrival = Callable[[], LinkEvent | None]
 """Something another thread left for `poll` to account for; gives the event, if it is one."""
@@ -39,7 +39,8 @@ class EngineLink:
     def __init__(self, open_engine: Callable[[], Engine]) -> None:
         self._open_engine = open_engine
         self._engine: Engine | None = None
-        self._writer = Writer(b"", _USER)
+        self._presence: EmbeddedPresence | None = None
+        self._writer = Writer(b"", EMBEDDED_USER)
         self._order = ReadAfterWrite()
         self._fenced: SessionFenced | None = None
         self._unanswered: set[int] = set()
@@ -51,6 +52,7 @@ class EngineLink:
         # A fork waits for all of this: behind it the engine is another one.
         with self._lock:
             engine = self._engine = self._open_engine()
+            self._presence = self._present(session, engine)
             attached = _attached(engine, session)
             self._writer, self._fenced = attached.writer, None
             self._unanswered.clear()
@@ -109,11 +111,26 @@ class EngineLink:
         """See `Link.close`."""
         with self._lock:
             engine, self._engine = self._engine, None
+            presence, self._presence = self._presence, None
         if engine is not None:
             # After a goodbye the store deletes its last answer, which a caller that lacks it requests again.
             if not self._unanswered:
                 engine.submit_leave(self._writer)
+            runs_trials = presence is not None and presence.runs_trials()
             self._release(engine)
+            # A session that runs trials may be opened again, and its process lives.
+            if presence is not None and not runs_trials:
+                presence.leave()
+
+    def _present(self, session: bytes, engine: Engine) -> EmbeddedPresence | None:
+        """What shows other processes that this one has a session; None where there are no others."""
+        local = engine.store.local_sessions
+        if local is None:
+            return None
+        presence = EmbeddedPresence(session, engine, local)
+        presence.enter()
+        engine.on_pause(presence.look)  # from now on, as only one thread may hold a session
+        return presence
 
     def _release(self, engine: Engine) -> None:
         engine.close()
@@ -131,7 +148,8 @@ class EngineLink:
         """Continue."""
         try:
             if self._engine is not None:
-                self._engine = self._open_engine()
+                engine = self._engine = self._open_engine()
+                self._presence = self._present(self._writer.sid, engine)
         finally:
             self._lock.release()
 
@@ -195,6 +213,9 @@ class SharedEngineLink(EngineLink):
     def __init__(self, engine: Engine) -> None:
         super().__init__(lambda: engine)
 
+    def _present(self, session: bytes, engine: Engine) -> None:
+        """Only the server has the store open."""
+
     def _release(self, engine: Engine) -> None:
         """The engine is another's."""
 
@@ -209,7 +230,7 @@ def _replied(call_id: int, pages: list[Page]) -> LinkEvent:
 def _attached(engine: Engine, session: bytes) -> Attached:
     """Take a session over, and wait until that is durable."""
     outcomes: queue.SimpleQueue[Attached | TrackError] = queue.SimpleQueue()
-    engine.submit_attach(session, _USER, outcomes.put)
+    engine.submit_attach(session, EMBEDDED_USER, outcomes.put)
     outcome = outcomes.get()
     if isinstance(outcome, TrackError):
         raise outcome

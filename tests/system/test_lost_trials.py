@@ -239,16 +239,3 @@ def test_a_server_that_is_killed_and_comes_back_loses_the_dead_and_not_the_livin
         say(living)
         leave(living)
     assert seen == {Status.Running}
-
-
-@pytest.mark.parametrize("store", ["sqlite:{}/runs.db", "file:{}/runs.json"])
-def test_a_server_looks_after_what_a_run_without_one_has_left(tmp_path: Path, store: str) -> None:
-    uri = store.format(tmp_path)
-    alone = ScriptRunner(tmp_path, uri)
-    with alone.script(RUN) as process:
-        process.kill()
-        process.wait(30)
-    assert status_of(alone) is Status.Running
-    with ServerProcess(uri, tmp_path / "home", "--lease", str(SHORT)) as server:
-        await_loss(ScriptRunner(tmp_path, server.served.join("ann")))
-    assert status_of(alone) == LOST

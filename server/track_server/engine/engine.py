@@ -63,6 +63,7 @@ class Engine:
         self._failure: StoreFailed | None = None
         self._on_failure: Callable[[TrackError], None] | None = None
         self._on_commit: Callable[[], None] = _nothing
+        self._on_pause: Callable[[], None] = _nothing
         self._readers = ReaderPool(store, self._recovery, readers, read_seconds)
         self._other_readers: list[ReaderPool] = []
         # Background work is the first lane's.
@@ -217,6 +218,14 @@ class Engine:
         """
         self._on_commit = tell
 
+    def on_pause(self, work: Callable[[], None]) -> None:
+        """Register short background work, in the place of other work.
+
+        Args:
+            work: called on a writer thread, every second or so, and between two transactions if it is busy.
+        """
+        self._on_pause = work
+
     def close(self, *, tidy: bool = True) -> None:
         """Finish what was submitted, then close the store; harmless when repeated.
 
@@ -250,6 +259,7 @@ class Engine:
         self._on_commit()
 
     def _maintain(self, seconds: float) -> bool:
+        self._on_pause()
         self._collector.collect()
         return self.store.maintain(seconds)
 
@@ -264,7 +274,7 @@ class Engine:
 
 
 def _nothing() -> None:
-    """Nobody wants to hear of commits."""
+    """Nothing is registered."""
 
 
 def _log_failed_leave(outcome: Outcome) -> None:

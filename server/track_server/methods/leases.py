@@ -11,19 +11,38 @@ say of its status comes too late, and only their points and errors are stored.
 from __future__ import annotations
 
 import datetime
+from collections import defaultdict
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any, Final
 
 from track_protocol.model.documents import status_to_document
 from track_protocol.model.entities import LOST, Status
 from track_server.methods.trial_metadata import add_error, touch_trial
-from track_server.storage.contract import Document, Lease
+from track_server.storage.contract import Document, Lease, View
 from track_server.storage.unit_of_work import UnitOfWork
 
-__all__ = ["RUNNING", "finish", "lose", "revive", "settle", "start", "times", "with_rank"]
+__all__ = [
+    "MAX_AT_ONCE",
+    "RUNNING",
+    "finish",
+    "held",
+    "holders",
+    "left",
+    "lose",
+    "lose_left",
+    "revive",
+    "settle",
+    "start",
+    "times",
+    "with_rank",
+]
 
 RUNNING: Final = (Status.RunningGroup.value, Status.RunningGroup.value + 99)
 """The lowest and the highest value of a running status."""
+
+MAX_AT_ONCE: Final = 256
+"""Trials that are lost, or run again, in one transaction, which others have to wait for."""
 
 _RUNNING: Final = status_to_document(Status.Running)
 _LOST: Final = status_to_document(LOST)
@@ -77,6 +96,40 @@ def settle(tx: UnitOfWork, by: bytes, trial: Document, status: Document) -> Docu
         elif not lease.superseded:
             tx.drop_lease(lease.trial, lease.sid)
     return status
+
+
+def holders(view: View | UnitOfWork) -> dict[bytes, set[bytes]]:
+    """The sessions of each running trial."""
+    found = defaultdict(set)
+    for lease in view.leases_by_status(*RUNNING):
+        found[lease.trial].add(lease.sid)
+    return found
+
+
+def held(view: View | UnitOfWork, sid: bytes) -> list[bytes]:
+    """The running trials that a session has."""
+    trials = [lease.trial for lease in view.leases_of(sid) if not lease.superseded]
+    return [id for id in trials if (found := view.trial_fields(id)) and _is_running(found["status"])]
+
+
+def left(holders: Mapping[bytes, Set[bytes]], gone: Mapping[bytes, float]) -> list[bytes]:
+    """Running trials none of whose sessions is there any more.
+
+    Args:
+        holders: the sessions of each.
+        gone: sessions that are not there any more, with when they were last.
+    """
+    return [trial for trial, sids in holders.items() if sids <= gone.keys()]
+
+
+def lose_left(
+    tx: UnitOfWork, holders: Mapping[bytes, Set[bytes]], gone: Mapping[bytes, float]
+) -> list[bytes]:
+    """Lose the trials that are `left`; returns their ids, of very many the first `MAX_AT_ONCE`."""
+    lost = left(holders, gone)[:MAX_AT_ONCE]
+    for trial in lost:
+        lose(tx, trial, max(gone[sid] for sid in holders[trial]))
+    return lost
 
 
 def lose(tx: UnitOfWork, id: bytes, since: float) -> None:

@@ -18,7 +18,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +25,8 @@ from typing import Any, Final, Protocol
 
 from track_protocol.errors import StoreCorrupt, StoreFailed, StoreFull, TrackError
 from track_server.methods import leases
+from track_server.methods.embedded_presence import ended_sessions
+from track_server.storage.contract import LocalSessions
 from track_server.storage.unit_of_work import UnitOfWork
 
 __all__ = ["Changes", "Presence"]
@@ -35,9 +36,6 @@ _log = logging.getLogger(__name__)
 _LOOKS: Final = 4
 _LONGEST_PAUSE: Final = 5.0
 """Checks of the leases within the time of a lease, and the longest time between two checks in seconds."""
-
-_MOST: Final = 256
-"""Trials that are lost, or run again, in one transaction, which others have to wait for."""
 
 
 class Changes(Protocol):
@@ -76,6 +74,7 @@ class Presence:
         changes: makes the changes.
         clock: seconds that only grow.
         wall: seconds since the epoch.
+        local: the sessions of processes that had the store open themselves before; None if there are none.
     """
 
     def __init__(
@@ -84,11 +83,13 @@ class Presence:
         changes: Changes,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        local: LocalSessions | None = None,
     ) -> None:
         self._seconds = seconds
         self._changes = changes
         self._clock = clock
         self._wall = wall
+        self._local = local
         self._lock = threading.Lock()
         self._there: set[bytes] = set()
         self._absent: dict[bytes, _Absence] = {}
@@ -146,14 +147,10 @@ class Presence:
         Returns:
             the ids of these trials; of very many, some.
         """
-        holders = defaultdict(list)
-        for lease in tx.leases_by_status(*leases.RUNNING):
-            holders[lease.trial].append(lease.sid)
+        holders = leases.holders(tx)
         overdue = self._overdue({sid for sids in holders.values() for sid in sids})
-        lost = [trial for trial, sids in holders.items() if overdue.keys() >= set(sids)][:_MOST]
-        for trial in lost:
-            leases.lose(tx, trial, max(overdue[sid] for sid in holders[trial]))
-        return lost
+        ended = {} if self._local is None else ended_sessions(tx, holders, self._local)
+        return leases.lose_left(tx, holders, overdue | ended)
 
     async def _looked(self) -> bool:
         """Look in a transaction; returns whether there may be more to find."""
@@ -170,7 +167,7 @@ class Presence:
         self._changes.submit_change(self.look, done)
         outcome = await looked
         self._report(outcome)
-        return not isinstance(outcome, TrackError) and len(outcome) == _MOST
+        return not isinstance(outcome, TrackError) and len(outcome) == leases.MAX_AT_ONCE
 
     def _report(self, outcome: Any) -> None:
         if isinstance(outcome, TrackError):
@@ -187,14 +184,14 @@ class Presence:
             if not isinstance(outcome, TrackError):
                 for trial in outcome:
                     _log.warning("trial %s runs again", trial.hex())
-                if len(outcome) == _MOST:
+                if len(outcome) == leases.MAX_AT_ONCE:
                     self._revive(sid)
                 return
             _log.log(_level(outcome), "trials of a returned session could not be revived yet: %s", outcome)
             with self._lock:
                 self._unheard.add(sid)
 
-        self._changes.submit_change(partial(leases.revive, sid=sid, limit=_MOST), done)
+        self._changes.submit_change(partial(leases.revive, sid=sid, limit=leases.MAX_AT_ONCE), done)
 
     def _overdue(self, holders: set[bytes]) -> dict[bytes, float]:
         """Sessions of running trials that are disconnected for too long, with when they were last there.

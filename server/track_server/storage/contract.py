@@ -27,6 +27,7 @@ from track_server.storage.chunk_columns import Encoded
 from track_server.storage.chunks import assemble
 
 __all__ = [
+    "EMBEDDED_USER",
     "FIRST_REJECTED",
     "MAX_REJECTED",
     "MAX_THINNED",
@@ -40,6 +41,7 @@ __all__ = [
     "Document",
     "Lease",
     "Loaded",
+    "LocalSessions",
     "Points",
     "Rewind",
     "Series",
@@ -65,6 +67,9 @@ MAX_THINNED: Final = 65_536
 FIRST_REJECTED: Final = 1_000
 """The first rejected operations of a session, which are never deleted: they show how it began."""
 
+
+EMBEDDED_USER: Final = "(embedded)"
+"""Whose the sessions of processes are that have the store open themselves: a name that no user can have."""
 
 Document = dict[str, Any]
 
@@ -687,6 +692,33 @@ class Transaction(View, Protocol):
         """Roll back, and end; harmless when it has ended."""
 
 
+class LocalSessions(Protocol):
+    """Which sessions belong to a living process of this machine that has the store open itself.
+
+    Each method raises `StoreError` when that cannot be seen or shown.
+    """
+
+    def hold(self, sid: bytes) -> bool:
+        """Have a session belong to this process, until `release` or its end; again, to show a sign of life.
+
+        Returns:
+            whether it did not belong to it, so that others may have taken this process for dead.
+        """
+
+    def release(self, sid: bytes) -> None:
+        """A session runs no trial any more; harmless when repeated."""
+
+    def ended(self, sids: Collection[bytes]) -> dict[bytes, float]:
+        """Those sessions that belong to no living process.
+
+        Returns:
+            when each was last alive, in seconds since the epoch; 0 if that is unknown.
+        """
+
+    def tidy(self, needed: Collection[bytes]) -> None:
+        """Forget processes that have ended, except those that had `needed` sessions."""
+
+
 class Store(Protocol):
     """An open store.  A lane's transactions belong to its thread; `maintain` and `save` to one."""
 
@@ -701,6 +733,10 @@ class Store(Protocol):
     @property
     def lanes(self) -> int:
         """How many transactions may be open at once, each in a thread of its own."""
+
+    @property
+    def local_sessions(self) -> LocalSessions | None:
+        """Which sessions of embedded processes are alive; None if the store is not of this machine alone."""
 
     def begin(self) -> Transaction:
         """Start a write transaction."""

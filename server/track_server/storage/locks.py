@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from track_protocol.errors import StoreError, StoreInUse, StoreReadOnly
+from track_server.storage.durable_files import give_to_owner
 
 __all__ = ["StoreLock", "check_local", "check_owner", "filesystem_of"]
 
@@ -104,7 +105,9 @@ os.register_at_fork(after_in_child=_forget)
 
 def _open(store: str) -> int:
     try:
-        return os.open(f"{store}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(f"{store}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        give_to_owner(descriptor, Path(store).parent)
+        return descriptor
     except OSError as error:
         if error.errno in _READ_ONLY:
             raise StoreReadOnly(

@@ -13,6 +13,7 @@ import apsw
 
 from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.storage.locks import StoreLock, check_local
+from track_server.storage.session_locks import SessionLocks
 from track_server.storage.sql.tables import KnownSummaries
 from track_server.storage.sqlite.admin import upgrade
 from track_server.storage.sqlite.compact import Compactor, GarbageCollector
@@ -142,6 +143,11 @@ class SqliteStore:
     def lanes(self) -> int:
         """How many transactions may be open at once: a database file has one writer."""
         return 1
+
+    @property
+    def local_sessions(self) -> SessionLocks:
+        """See `Store.local_sessions`."""
+        return SessionLocks(self._path)
 
     def begin(self) -> SqliteTransaction:
         """Start the write transaction.
