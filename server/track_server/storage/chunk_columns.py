@@ -137,6 +137,27 @@ def _range(first: int, stride: int, count: int) -> int:
     return first * ones + stride * ordinals
 
 
+_BLOCK: Final = 2**16
+
+
+def _consecutive(first: int, count: int) -> bytes:
+    """So many integers from `first` on, none negative: the last two bytes of each are copied from a table."""
+    parts = []
+    for base in range(first - first % _BLOCK, first + count, _BLOCK):
+        start, stop = max(first - base, 0), min(first + count - base, _BLOCK)
+        part = bytearray(_block()[8 * start : 8 * stop])
+        for lane, digit in enumerate(base.to_bytes(8, "little")):
+            if digit:
+                part[lane::8] = bytes((digit,)) * (stop - start)
+        parts.append(part)
+    return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+
+
+@lru_cache(maxsize=1)
+def _block() -> bytes:
+    return _swapped(array("q", range(_BLOCK))).tobytes()
+
+
 @lru_cache(maxsize=1)
 def _all_lanes() -> tuple[bytes, bytes]:
     return b"\1\0\0\0\0\0\0\0" * MAX_POINTS, _swapped(array("q", range(MAX_POINTS))).tobytes()
@@ -156,7 +177,11 @@ def _encode_range(payload: bytes) -> bytes | None:
     if rest or stride < 0 or first < 0 or count > MAX_POINTS:
         return None
     # One comparison for all of them, instead of one for each.
-    if int.from_bytes(payload, "little") != _range(first, stride, count):
+    if stride == 1:
+        evenly = payload == _consecutive(first, count)
+    else:
+        evenly = int.from_bytes(payload, "little") == _range(first, stride, count)
+    if not evenly:
         return None
     return _PAIR.pack(first, stride)
 
@@ -244,6 +269,8 @@ def decode_numbers(code: str, form: int, data: bytes, count: int, *, sparse: boo
 
 def _decode_range(data: bytes, count: int) -> bytes:
     first, stride = _PAIR.unpack(data)
+    if stride == 1:
+        return _consecutive(first, count)
     return _range(first, stride, count).to_bytes(8 * count, "little")
 
 

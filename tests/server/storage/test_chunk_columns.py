@@ -74,6 +74,14 @@ def test_evenly_spaced_integers_come_back(first: int, stride: int, count: int, p
     assert restored(column, packed=packed) == column
 
 
+@given(st.sampled_from([0, 2**16, 2**24, 2**48, 2**62]), st.integers(-3, 3), st.integers(3, 500))
+def test_integers_that_ascend_by_one_come_back(base: int, offset: int, count: int) -> None:
+    first = max(0, base + offset)
+    column = pack(range(first, first + count))
+    assert range_of(encode_column(column, packed=False), count) == (first, first + count - 1)
+    assert restored(column, packed=False) == column
+
+
 @pytest.mark.parametrize("values", [[-3, -2, -1], [0, -1, -2], [5, 5, 6], [0, 2**63 - 1, -(2**63)], [7]])
 def test_integers_that_are_not_evenly_spaced_come_back(values: list[int]) -> None:
     assert list(unpack(restored(pack(values), packed=True))) == values
