@@ -179,7 +179,10 @@ class OutboxProtocol(Protocol):
         """See `Protocol.fetch_metrics`."""
         if isinstance(trial, str):
             trial = find_trial(self, trial)
-        return fetch_series(self._pages(key_of(trial)), SeriesName(name, context).text, kind)
+        series = SeriesName(name, context).text
+        read = {METRIC: trial.metrics, CHRONO: trial.chronos}.get(kind)
+        known = read.known_points(series) if isinstance(read, SeriesMapping) else 0
+        return fetch_series(self._pages(key_of(trial)), series, kind, known=known)
 
     def fetch_rejected(self, trial: Trial | None = None) -> list[Rejected]:
         """See `Protocol.fetch_rejected`."""

@@ -23,6 +23,7 @@ _AHEAD: Final = 2
 Fetch = Callable[[str, str, int, int], Callable[[], Mapping[str, Any]]]
 """Asks for a page, given name, kind, start and limit; the result waits for its columns, as they travel."""
 
+_NO_POINTS: Final = {"count": 0}
 _DEFAULTS: Final[Mapping[str, list[Any]]] = {METRIC: ["series"], CHRONO: ["stat", 0]}
 
 
@@ -63,28 +64,38 @@ def _joined(parts: list[Sequence[Any]]) -> Sequence[Any]:
     return [value for part in parts for value in part]
 
 
-def fetch_series(fetch: Fetch, name: str, kind: str, start: int = 0) -> Series:
-    """All points of a series from ordinal `start`, page by page.
+def fetch_series(fetch: Fetch, name: str, kind: str, start: int = 0, known: int = 0) -> Series:
+    """All points of a series from ordinal `start`, page by page; arguments as of `series_pages`.
 
     Raises:
         ItemNotFound: there is no such series.
     """
-    pages = [(page.steps, page.times, page.values) for page in series_pages(fetch, name, kind, start)]
+    pages = [(page.steps, page.times, page.values) for page in series_pages(fetch, name, kind, start, known)]
     return Series(*(_joined(list(column)) for column in zip(*pages, strict=True)))
 
 
-def series_pages(fetch: Fetch, name: str, kind: str, start: int = 0) -> Iterator[Series]:
+def series_pages(fetch: Fetch, name: str, kind: str, start: int = 0, known: int = 0) -> Iterator[Series]:
     """The points of a series from ordinal `start`, one or more pages of them.
+
+    Args:
+        fetch: asks for a page.
+        name, kind: of the series.
+        start: the first ordinal.
+        known: how many points it had a while ago, so that their pages are asked for at once.
 
     Raises:
         ItemNotFound: there is no such series.
     """
     asked = deque([fetch(name, kind, start, PAGE)])
+    while start + PAGE < known and len(asked) <= _AHEAD:
+        start += PAGE
+        asked.append(fetch(name, kind, start, PAGE))
     while True:
         page = asked.popleft()()
         count = len(page["times"][1]) // 8
-        # Most series end on their first page: only behind a full one more is asked for.
-        while count == PAGE and len(asked) < _AHEAD:
+        # Most series end on their first page, or where they ended a while ago: beyond it, and behind a full
+        # page, there may be more.
+        while count == PAGE and len(asked) < (_AHEAD if start + PAGE < known or not known else 1):
             start += PAGE
             asked.append(fetch(name, kind, start, PAGE))
         yield Series(*(unpack(column_from_wire(page[part], count)) for part in ("steps", "times", "values")))
@@ -133,11 +144,16 @@ class SeriesMapping(Mapping[str, Any]):
 
     def points(self, name: str, start: int = 0) -> Series:
         """The points themselves, from ordinal `start`."""
-        return fetch_series(self._fetch, name, self.kind, start)
+        return fetch_series(self._fetch, name, self.kind, start, self.known_points(name))
 
     def pages(self, name: str, start: int = 0) -> Iterator[Series]:
         """The points from ordinal `start`, page by page, for what does not fit in memory."""
-        return series_pages(self._fetch, name, self.kind, start)
+        return series_pages(self._fetch, name, self.kind, start, self.known_points(name))
+
+    def known_points(self, name: str) -> int:
+        """How many points a series had when this was read; 0 if there was none of that name."""
+        count: int = self._summaries.get(name, _NO_POINTS)["count"]
+        return count
 
 
 class StoredSeries(Mapping[str, Any]):

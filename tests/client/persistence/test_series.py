@@ -34,8 +34,15 @@ class Store:
 
 @pytest.mark.parametrize("count", [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 4 * PAGE + 5])
 def test_every_point_comes_once_and_in_order(count: int) -> None:
-    series = fetch_series(Store(count).fetch, "loss", METRIC)
-    assert list(series.steps) == list(range(count))
+    for known in (0, 1, count, count // 2, count + 2 * PAGE):
+        series = fetch_series(Store(count).fetch, "loss", METRIC, known=known)
+        assert list(series.steps) == list(range(count))
+
+
+def test_the_pages_of_points_that_are_known_are_asked_for_at_once_and_no_others() -> None:
+    store = Store(PAGE + 1)
+    fetch_series(store.fetch, "loss", METRIC, known=PAGE + 1)
+    assert store.happened == [("asked", 0), ("asked", PAGE), ("answered", 0), ("answered", PAGE)]
 
 
 def test_further_pages_are_asked_for_before_the_one_that_is_read() -> None:
@@ -51,7 +58,8 @@ def test_behind_a_page_that_is_not_full_nothing_is_asked_for() -> None:
 
 
 def test_a_long_series_is_asked_for_two_pages_ahead_at_most() -> None:
-    store = Store(9 * PAGE)
-    for _ in islice(series_pages(store.fetch, "loss", METRIC), 5):
-        asked = [what for what, _ in store.happened]
-        assert asked.count("asked") - asked.count("answered") == 2
+    for known in (0, 9 * PAGE):
+        store = Store(9 * PAGE)
+        for _ in islice(series_pages(store.fetch, "loss", METRIC, known=known), 5):
+            asked = [what for what, _ in store.happened]
+            assert asked.count("asked") - asked.count("answered") == 2
