@@ -57,14 +57,15 @@ class Answers:
         if isinstance(event, ErrorReceived):
             self._forget(event.call_id)
             return event
-        answer.page += event.data
         answer.nbytes += len(event.data)
         self._held += len(event.data)
         if self._held > ANSWER_LIMIT:
             raise FrameTooLarge(f"answers of more than {ANSWER_LIMIT:,} bytes: ask for less at once")
         if event.follows is Follows.PART:
+            answer.page += event.data
             return None
-        value = decode(answer.page)
+        # A page in one part, as most are, is not copied.
+        value = decode(answer.page + event.data if answer.page else event.data)
         answer.page = bytearray()
         if event.follows is Follows.PAGE or answer.items is not None:
             if type(value) is not list:

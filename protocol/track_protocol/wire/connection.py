@@ -51,8 +51,8 @@ from track_protocol.wire.frames import (
     FrameKind,
     FrameReader,
     check_items,
-    encode_frame,
     frame_fields,
+    frame_parts,
 )
 from track_protocol.wire.keepalive import SILENCE_S, Keepalive
 from track_protocol.wire.link import Rejection
@@ -155,7 +155,7 @@ class Connection:
         self.side = side
         self.state = State.START
         self._reader = FrameReader(GREETING_LIMIT)
-        self._out = bytearray()
+        self._out: list[bytes] = []
         self._broken = False
         self._undecoded: Undecoded | None = None
         self._answers = Answers()
@@ -248,7 +248,7 @@ class Connection:
 
     def data_to_send(self) -> bytes:
         """The bytes that are to go out, once."""
-        data = bytes(self._out)
+        data = b"".join(self._out)
         self._out.clear()
         return data
 
@@ -314,10 +314,10 @@ class Connection:
     def _say(self, kind: FrameKind, *fields: Any) -> int:
         following = self._allowed(kind)
         limit = FRAME_LIMIT if self.state is State.OPEN else GREETING_LIMIT
-        frame = encode_frame(kind, list(fields), limit)
+        frame = frame_parts(kind, list(fields), limit)
         self._enter(following)
         self._out += frame
-        return len(frame)
+        return sum(map(len, frame))
 
     # -- signs of life --------------------------------------------------------------------------
 
@@ -443,9 +443,10 @@ class Connection:
             more: whether another page follows.
         """
         last = Follows.PAGE if more else Follows.NOTHING
-        for start in range(0, len(encoded), _PART_BYTES):
-            follows = Follows.PART if start + _PART_BYTES < len(encoded) else last
-            self._say(FrameKind.RESULT, call_id, int(follows), encoded[start : start + _PART_BYTES])
+        with memoryview(encoded) as view:
+            for start in range(0, len(encoded), _PART_BYTES):
+                follows = Follows.PART if start + _PART_BYTES < len(encoded) else last
+                self._say(FrameKind.RESULT, call_id, int(follows), view[start : start + _PART_BYTES])
 
     def send_error(self, call_id: int, error: TrackError, trace: str | None = None) -> None:
         """Answer a call with an error."""

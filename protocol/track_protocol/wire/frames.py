@@ -17,6 +17,7 @@ __all__ = [
     "check_items",
     "encode_frame",
     "frame_fields",
+    "frame_parts",
 ]
 
 GREETING_LIMIT: Final = 4 * 1024
@@ -59,7 +60,12 @@ _KINDS: Final = {kind.value: kind for kind in FrameKind}
 
 
 def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -> bytes:
-    """One frame's bytes.
+    """One frame's bytes; raises as `frame_parts`."""
+    return b"".join(frame_parts(kind, fields, limit))
+
+
+def frame_parts(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -> tuple[bytes, bytes]:
+    """One frame's bytes in two parts, its length and its body, since a long body is not to be copied.
 
     Raises:
         LocalProtocolError: it is longer than `limit`.
@@ -71,7 +77,7 @@ def encode_frame(kind: FrameKind, fields: list[Any], limit: int = FRAME_LIMIT) -
         raise LocalProtocolError(
             f"a {kind.name} of {len(body):,} bytes exceeds the limit of {limit:,}: send less at once"
         )
-    return len(body).to_bytes(4, "big") + body
+    return len(body).to_bytes(4, "big"), body
 
 
 def check_items(count: int) -> None:
