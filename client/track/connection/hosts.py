@@ -103,9 +103,9 @@ class Hosts:
     """The order in which a client tries hosts.
 
     It is random, so that the clients of several servers spread over them, also when one of these is lost and
-    all its clients move at once.  A client stays with a server until that is lost.  Then it turns to those
-    that have not failed, then to the one that it has lost, and last to those that did not let it in the last
-    time, where an attempt may take as long as its timeout.
+    all its clients move at once.  A client stays with a server until that is lost, with all its links.  Then
+    it turns to those that have not failed, then to the one that it has lost, and last to those that did not
+    let it in the last time, where an attempt may take as long as its timeout.
 
     Args:
         hosts: all of them.
@@ -113,25 +113,38 @@ class Hosts:
 
     def __init__(self, hosts: Sequence[Host]) -> None:
         self._hosts = hosts
+        self._current: Host | None = None
+        self._before: Host | None = None
         self._failures: dict[Host, tuple[bool, float]] = {}
         self._reported: set[tuple[Host, str]] = set()
 
     def in_turn(self) -> list[Host]:
         """All hosts, the next one to try first."""
+        return sorted(self._hosts, key=self._rank)
+
+    def _rank(self, host: Host) -> tuple[bool, bool, float, bytes]:
         # From the system's randomness: forked processes share every other state.
-        return sorted(self._hosts, key=lambda host: (*self._failures.get(host, (False, 0.0)), os.urandom(8)))
+        return host != self._current, *self._failures.get(host, (False, 0.0)), os.urandom(8)
 
     def note_open(self, host: Host) -> None:
         """A server there has let this client in."""
+        if self._before not in (None, host):
+            _log.info("moved to %s, another host of the URI", host.shown)
+        self._current = self._before = host
         self._failures.pop(host, None)
 
     def note_lost(self, host: Host) -> None:
         """A connection there has ended."""
-        self._failures[host] = (False, time.monotonic())
+        self._note(host, did_not_open=False)
 
     def note_failed(self, host: Host) -> None:
         """No connection could be opened there."""
-        self._failures[host] = (True, time.monotonic())
+        self._note(host, did_not_open=True)
+
+    def _note(self, host: Host, *, did_not_open: bool) -> None:
+        if self._current == host:
+            self._current = None
+        self._failures[host] = (did_not_open, time.monotonic())
 
     def report(self, host: Host, error: TrackError) -> None:
         """Warn, once, of an error that does not pass by itself, where another host serves instead."""

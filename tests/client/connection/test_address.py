@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from track.connection.address import SocketAddress
 from track.connection.offline import Offline
 from track_protocol.errors import UriError, UsageError
+from track_protocol.uri import Uri
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,27 @@ def test_hosts_that_can_be_meant_in_two_ways_are_refused(places: str, message: s
     with pytest.raises(UriError, match=message) as caught:
         SocketAddress(f"socket://{places}")
     assert "trk_hidden" not in str(caught.value)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "B", "127.0.0.1", "::1"]), st.none() | st.integers(0, 3)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_is_written_is_refused_or_the_place_that_is_written(
+    places: list[tuple[str, int | None]],
+) -> None:
+    (hostname, port), *more = places
+    try:
+        found = SocketAddress(Uri("socket", hostname, port, more_hosts=tuple(more)).to_text()).hosts
+    except UriError:
+        return
+    assert [name for name, _ in found] == [name for name, _ in places]
+    assert len({(name.lower(), port) for name, port in found}) == len(places)
+    for host, (_, written) in zip(found, places, strict=True):
+        assert host.port == (places[-1][1] or 8123 if written is None else written) > 0
 
 
 def test_sixteen_hosts_are_accepted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import Counter
 
 import pytest
@@ -81,6 +82,22 @@ def test_a_host_may_take_its_share_of_the_time_that_is_left(
 ) -> None:
     # Fails when one host may take all of it: a silent one would have a run start without its server.
     assert share_of(seconds, hosts, timeout) == share
+
+
+def test_all_links_of_a_client_stay_at_a_host_until_it_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    # Fails when the order is drawn anew for each link: a client would be at several servers at once.
+    caplog.set_level(logging.INFO, "track.connection")
+    hosts = Hosts([A, B, C])
+    hosts.note_open(B)
+    assert first(hosts) == {B}
+    hosts.note_failed(A)
+    assert first(hosts) == {B}
+    hosts.note_lost(B)
+    assert first(hosts) == {C}
+    assert caplog.messages == []
+    hosts.note_open(C)
+    hosts.note_open(C)
+    assert caplog.messages == ["moved to c:8123, another host of the URI"]
 
 
 def test_the_error_of_one_host_is_its_own() -> None:
