@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from track_protocol.errors import RPCCallFailure, ServerUnreachable, TrackError, UriError
@@ -153,7 +153,7 @@ class Hosts:
         self._reported.add((host, str(error)))
         _log.warning("%s is not used, but another host of the URI: %s", host.shown, error)
 
-    def failure(self, errors: dict[Host, TrackError]) -> TrackError:
+    def failure(self, errors: Mapping[Host, TrackError]) -> TrackError:
         """The error for a round in which no host could be used.
 
         If it may pass at one of them, it is an error that passes.
@@ -164,8 +164,11 @@ class Hosts:
         if len(self._hosts) == 1:
             return errors[self._hosts[0]]
         # Not in the order of the attempts: a problem that stays has one message, which is reported once.
-        reasons = "; ".join(f"{host.shown}: {errors[host]}" for host in self._hosts)
-        message = f"none of the {len(self._hosts)} hosts can be used. {reasons}"
+        reasons: dict[str, list[str]] = {}
+        for host in self._hosts:
+            reasons.setdefault(str(errors[host]), []).append(host.shown)
+        told = "; ".join(f"{' and '.join(hosts)}: {reason}" for reason, hosts in reasons.items())
+        message = f"none of the {len(self._hosts)} hosts can be used. {told}"
         if any(isinstance(error, ServerUnreachable) for error in errors.values()):
             return ServerUnreachable(message)
         passing = next((error for error in errors.values() if isinstance(error, RPCCallFailure)), None)

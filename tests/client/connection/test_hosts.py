@@ -124,6 +124,11 @@ def test_the_error_of_a_round_passes_if_that_of_one_host_may(
     assert str(error) == "none of the 2 hosts can be used. a:8123: x; b:8123: y"
 
 
+def test_hosts_that_failed_for_one_reason_are_named_together() -> None:
+    error = Hosts([A, B, C]).failure(dict.fromkeys((A, C), TooBusy("x")) | {B: TooBusy("y")})
+    assert str(error) == "none of the 3 hosts can be used. a:8123 and c:8123: x; b:8123: y"
+
+
 def test_what_a_person_has_to_put_right_at_one_host_is_reported_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
