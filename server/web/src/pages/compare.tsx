@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useMemo, useRef, useState } from "preact/hooks";
 import { call, fetchBlob, type Trial, type TrialId, type Value } from "../api";
 import { chartsOf } from "../charts/names";
+import { hasText } from "../find";
 import {
   formatCount,
   formatDuration,
@@ -18,6 +19,7 @@ import { parseJson, writeJson } from "../json";
 import { Icon } from "../parts/icons";
 import { Link } from "../parts/link";
 import { Menu, MenuItem } from "../parts/menu";
+import { SearchField } from "../parts/search";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { notify, notifyError } from "../parts/toasts";
 import { type Run, runOfTrial, useDrawn, useRuns } from "../runs";
@@ -160,13 +162,7 @@ function Columns(props: {
   return (
     <div class="compare">
       <div class="toolbar" role="toolbar" aria-label="Compare">
-        <input
-          type="search"
-          aria-label="Find rows by name"
-          placeholder="Find: lr, loss, git"
-          value={find}
-          onInput={(event) => setFind(event.currentTarget.value)}
-        />
+        <SearchField label="Find rows by name" hint="Find: lr, loss, git" value={find} onChange={setFind} />
         {trials.length > 1 && (
           <label class="check">
             <input
@@ -524,7 +520,7 @@ function CompareCharts({
   if (charts.length === 0) return null;
   const ids = chosen ?? charts.slice(0, FIRST_CHARTS).map((chart) => chart.id);
   const shown = charts.filter((chart) => ids.includes(chart.id));
-  const found = charts.filter((chart) => chart.title.toLowerCase().includes(find.toLowerCase()));
+  const found = charts.filter((chart) => hasText(chart.title, find));
   return (
     <section class="compare-part" aria-label="Charts">
       <h2>
@@ -536,13 +532,7 @@ function CompareCharts({
           {() => (
             <>
               {charts.length > 10 && (
-                <input
-                  type="search"
-                  aria-label="Find a metric"
-                  placeholder="Find"
-                  value={find}
-                  onInput={(event) => setFind(event.currentTarget.value)}
-                />
+                <SearchField label="Find a metric" hint="Find" value={find} onChange={setFind} />
               )}
               {found.slice(0, 100).map((chart) => (
                 <MenuItem

@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, fetchBlob, type Query, type Value } from "../api";
 import { useInSight } from "../charts/insight";
 import { diffLines } from "../diff";
+import { hasText } from "../find";
 import { formatCount, formatNumber, plural } from "../format";
 import { useFetch, useLive } from "../hooks";
 import { writeJson } from "../json";
@@ -11,6 +12,7 @@ import { useKeys } from "../keys";
 import { Dialog } from "../parts/dialog";
 import { Icon } from "../parts/icons";
 import { Link } from "../parts/link";
+import { SearchField } from "../parts/search";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { type Run, useDrawn, useRuns } from "../runs";
 import { choice, escapeText, flag, optional, text, useParam, useSelection } from "../state";
@@ -91,7 +93,7 @@ function Board(props: {
   const names = series
     .filter((one) => one.kind === kind)
     .map(({ name }) => name)
-    .filter((name) => (only === null || only === name) && name.toLowerCase().includes(find.toLowerCase()));
+    .filter((name) => (only === null || only === name) && hasText(name, find));
   const all = useMemo(() => {
     const ofKind = Object.entries(steps).filter(([key]) => key.startsWith(`${kind} `));
     return [...new Set(ofKind.flatMap(([, some]) => some))].sort((a, b) => a - b);
@@ -161,13 +163,7 @@ function Board(props: {
           </button>
         )}
         {only === null ? (
-          <input
-            type="search"
-            aria-label="Find media by name"
-            placeholder="Find"
-            value={find}
-            onInput={(event) => setFind(event.currentTarget.value)}
-          />
+          <SearchField label="Find media by name" hint="Find" value={find} onChange={setFind} />
         ) : (
           <button type="button" class="button" onClick={() => setOnly(null)}>
             <Icon name="close" /> {only}

@@ -3,12 +3,14 @@ import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { call, type Fields, type Query, type TrialId, type Value } from "../api";
 import { filterAnd } from "../complete";
+import { hasText } from "../find";
 import { formatCount, formatNumber, formatValue, plural } from "../format";
 import { useFetch, useLive, useQuery } from "../hooks";
 import { writeJson } from "../json";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
 import { Menu, MenuItem } from "../parts/menu";
+import { SearchField } from "../parts/search";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { notify } from "../parts/toasts";
 import {
@@ -448,7 +450,7 @@ function AxesMenu(props: {
       !useless.has(name) &&
       !names.includes(name) &&
       !/^metadata\.(_|hidden$|colour$|heartbeat$)/.test(name) &&
-      name.toLowerCase().includes(find.trim().toLowerCase()),
+      hasText(name, find),
   );
   return (
     <Menu
@@ -461,16 +463,10 @@ function AxesMenu(props: {
     >
       {() => (
         <>
-          <input
-            type="search"
-            aria-label="Find an axis"
-            placeholder="Find"
-            value={find}
-            onInput={(event) => setFind(event.currentTarget.value)}
-          />
+          <SearchField label="Find an axis" hint="Find" value={find} onChange={setFind} />
           <MenuItem onClick={() => props.onChange(null)}>What differs, and metrics</MenuItem>
           {names
-            .filter((name) => name.toLowerCase().includes(find.trim().toLowerCase()))
+            .filter((name) => hasText(name, find))
             .map((name) => (
               <MenuItem
                 key={name}

@@ -5,6 +5,7 @@ import { call, fetchBlob, type Trial, type TrialId, type Value } from "../api";
 import { happeningsOf } from "../charts/marks";
 import { chartsOf } from "../charts/names";
 import { download } from "../charts/save";
+import { hasText } from "../find";
 import { flatten } from "../flat";
 import {
   formatAge,
@@ -22,6 +23,7 @@ import { useFetch, useLive, useNow } from "../hooks";
 import { parseJson, writeJson } from "../json";
 import { Link } from "../parts/link";
 import { Markdown } from "../parts/markdown";
+import { SearchField } from "../parts/search";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { Status, statusKind } from "../parts/status";
 import { notifyError } from "../parts/toasts";
@@ -228,17 +230,11 @@ function FactTable(props: { label: string; facts: readonly Fact[]; none: string 
   const { facts } = props;
   const [find, setFind] = useState("");
   if (facts.length === 0) return <p class="hint">{props.none}</p>;
-  const found = facts.filter(({ name }) => name.toLowerCase().includes(find.toLowerCase()));
+  const found = facts.filter(({ name }) => hasText(name, find));
   return (
     <>
       {facts.length > 15 && (
-        <input
-          type="search"
-          aria-label={`Find in ${props.label}`}
-          placeholder="Find"
-          value={find}
-          onInput={(event) => setFind(event.currentTarget.value)}
-        />
+        <SearchField label={`Find in ${props.label}`} hint="Find" value={find} onChange={setFind} />
       )}
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it is scrolled by the keyboard */}
       <div class="fact-table" tabIndex={0}>
@@ -266,7 +262,7 @@ function Summary({ trial }: { trial: Trial }): JSX.Element {
   const [find, setFind] = useState("");
   const [most, setMost] = useState(FIRST_METRICS);
   if (all.length === 0) return <p class="hint">No metric was logged.</p>;
-  const found = all.filter((name) => name.toLowerCase().includes(find.toLowerCase()));
+  const found = all.filter((name) => hasText(name, find));
   const names = found.slice(0, most);
   const table = (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: it is scrolled by the keyboard
@@ -311,15 +307,7 @@ function Summary({ trial }: { trial: Trial }): JSX.Element {
   );
   return (
     <>
-      {all.length > 15 && (
-        <input
-          type="search"
-          aria-label="Find in Summary"
-          placeholder="Find"
-          value={find}
-          onInput={(event) => setFind(event.currentTarget.value)}
-        />
-      )}
+      {all.length > 15 && <SearchField label="Find in Summary" hint="Find" value={find} onChange={setFind} />}
       {table}
       {found.length > most && (
         <button type="button" class="link" onClick={() => setMost(10 * most)}>

@@ -2,10 +2,12 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { BASE, fetchSession } from "../api";
+import { hasText } from "../find";
 import { useFetch, useSession } from "../hooks";
 import { DATABASE, escapeText, formatLocation } from "../state";
 import { Icon } from "./icons";
 import { Menu } from "./menu";
+import { SearchField } from "./search";
 
 /** The address of a database's first page. */
 const addressOf = (name: string) =>
@@ -40,18 +42,10 @@ function Newest(props: { names: readonly string[]; current: string }): JSX.Eleme
 /** Links to all databases. */
 export function DatabaseLinks(props: { names: readonly string[]; current: string | null }): JSX.Element {
   const [search, setSearch] = useState("");
-  const found = props.names.filter((name) => name.toLowerCase().includes(search.toLowerCase()));
+  const found = props.names.filter((name) => hasText(name, search));
   return (
     <>
-      {props.names.length > 8 && (
-        <input
-          type="search"
-          aria-label="Search databases"
-          placeholder="Search"
-          value={search}
-          onInput={(event) => setSearch(event.currentTarget.value)}
-        />
-      )}
+      {props.names.length > 8 && <SearchField label="Search databases" value={search} onChange={setSearch} />}
       {found.map((name) => (
         <a
           key={name}

@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, logout } from "../api";
+import { hasText } from "../find";
 import { formatAge } from "../format";
 import { useFetch, useLive, useLiveStatus, useNow, useSession } from "../hooks";
 import { useKeys } from "../keys";
@@ -15,6 +16,7 @@ import { Icon } from "./icons";
 import { Link } from "./link";
 import { Menu, MenuItem } from "./menu";
 import { RunList } from "./runlist";
+import { SearchField } from "./search";
 import { Banner, Toasts } from "./toasts";
 import { ViewsMenu } from "./viewsmenu";
 
@@ -249,8 +251,7 @@ function ProjectMenu(): JSX.Element {
   const [search, setSearch] = useState("");
   const name = (uid: string | null) =>
     uid === null ? "All projects" : (data?.find((one) => one.uid === uid)?.name ?? uid);
-  const wanted = search.toLowerCase();
-  const found = (data ?? []).filter((one) => (one.name ?? one.uid).toLowerCase().includes(wanted));
+  const found = (data ?? []).filter((one) => hasText(one.name ?? one.uid, search));
   return (
     <Menu
       class="project-button"
@@ -278,13 +279,7 @@ function ProjectMenu(): JSX.Element {
         return (
           <>
             {(data?.length ?? 0) > 8 && (
-              <input
-                type="search"
-                aria-label="Search projects"
-                placeholder="Search"
-                value={search}
-                onInput={(event) => setSearch(event.currentTarget.value)}
-              />
+              <SearchField label="Search projects" value={search} onChange={setSearch} />
             )}
             <MenuItem checked={project === null} onClick={() => choose(null)}>
               All projects

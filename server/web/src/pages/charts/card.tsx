@@ -11,10 +11,12 @@ import { type Happening, marksOf } from "../../charts/marks";
 import { type ChartSpec, labelOf } from "../../charts/names";
 import { csvOfAll, csvOfCurves, download, pageColours, pngOf, svgOf } from "../../charts/save";
 import { type Range, rangeOfX, rangeOfY } from "../../charts/scale";
+import { hasText } from "../../find";
 import { formatCount, formatNumber } from "../../format";
 import { Fence } from "../../parts/fence";
 import { Icon } from "../../parts/icons";
 import { Menu, MenuItem } from "../../parts/menu";
+import { SearchField } from "../../parts/search";
 import { notifyError } from "../../parts/toasts";
 import type { Run } from "../../runs";
 import { useAxis, useSmoothing } from "../../state";
@@ -299,19 +301,13 @@ function AddMetric(props: {
   const proposals = props.others
     .filter((chart) => chart.kind === props.spec.kind)
     .flatMap((chart) => chart.names)
-    .filter((name) => !known.has(name) && name.toLowerCase().includes(find.toLowerCase()))
+    .filter((name) => !known.has(name) && hasText(name, find))
     .slice(0, 30);
   return (
     <Menu class="quiet small" label="Draw another metric in this chart" button={<Icon name="plus" />}>
       {(close) => (
         <>
-          <input
-            type="search"
-            aria-label="Find a metric"
-            placeholder="Find a metric"
-            value={find}
-            onInput={(event) => setFind(event.currentTarget.value)}
-          />
+          <SearchField label="Find a metric" hint="Find a metric" value={find} onChange={setFind} />
           {props.more.map((name) => (
             <MenuItem
               key={name}

@@ -1,6 +1,7 @@
 // Several runs side by side: one row for each name that any of them has. Pure functions.
 import type { Trial, Value } from "../../api";
 import { csvField, exactly, type Field } from "../../charts/save";
+import { hasText } from "../../find";
 import { flatten } from "../../flat";
 import { isWhole, numberOf } from "../../format";
 import { writeJson } from "../../json";
@@ -171,11 +172,7 @@ const isNumber = (value: Value | undefined): value is number | bigint =>
 
 /** The rows that are shown: by name, and only those that differ. */
 export function shownRows(rows: readonly Row[], find: string, all: boolean): Row[] {
-  const wanted = find.trim().toLowerCase();
-  return rows.filter(
-    ({ name, differs, section }) =>
-      (all || differs) && (wanted === "" || `${section} ${name}`.toLowerCase().includes(wanted)),
-  );
+  return rows.filter(({ name, differs, section }) => (all || differs) && hasText(`${section} ${name}`, find));
 }
 
 /** A text that is too long for a cell, or has lines: it is compared in a window of its own. */

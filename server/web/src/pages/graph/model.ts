@@ -1,5 +1,6 @@
 // Graphs as they are stored, checked. Pure functions.
 import type { Value } from "../../api";
+import { hasText } from "../../find";
 
 export interface GraphNode {
   id: string;
@@ -91,9 +92,8 @@ export function inOrder(graph: Graph): number[] {
 
 /** Places of the nodes that a text is found in: label, id, type. */
 export function findNodes(graph: Graph, wanted: string): number[] {
-  const text = wanted.trim().toLowerCase();
-  if (text === "") return [];
+  if (wanted.trim() === "") return [];
   return graph.nodes.flatMap(({ id, label, type }, place) =>
-    `${label}\n${id}\n${type}`.toLowerCase().includes(text) ? [place] : [],
+    hasText(`${label}\n${id}\n${type}`, wanted) ? [place] : [],
   );
 }

@@ -2,8 +2,10 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { Fields } from "../../api";
+import { hasText } from "../../find";
 import { Icon } from "../../parts/icons";
 import { Menu } from "../../parts/menu";
+import { SearchField } from "../../parts/search";
 import { allColumns, type Column, splitSeries } from "./columns";
 
 const MOST_LISTED = 300;
@@ -29,21 +31,14 @@ export function ColumnChooser(props: {
       panelClass="chooser"
     >
       {() => {
-        const wanted = search.toLowerCase();
-        const found = allColumns(fields).filter((column) => column.name.toLowerCase().includes(wanted));
+        const found = allColumns(fields).filter((column) => hasText(column.name, search));
         const groups = new Map<string, Column[]>();
         for (const column of found.slice(0, MOST_LISTED)) {
           groups.set(column.group, [...(groups.get(column.group) ?? []), column]);
         }
         return (
           <>
-            <input
-              type="search"
-              aria-label="Search columns"
-              placeholder="Search"
-              value={search}
-              onInput={(event) => setSearch(event.currentTarget.value)}
-            />
+            <SearchField label="Search columns" value={search} onChange={setSearch} />
             <div class="chooser-actions">
               <button
                 type="button"
@@ -147,13 +142,7 @@ export function GroupChooser(props: {
     >
       {(close) => (
         <>
-          <input
-            type="search"
-            aria-label="Search values to group by"
-            placeholder="Search"
-            value={search}
-            onInput={(event) => setSearch(event.currentTarget.value)}
-          />
+          <SearchField label="Search values to group by" value={search} onChange={setSearch} />
           {by.length > 0 && (
             <div class="chooser-actions">
               <button
@@ -170,7 +159,7 @@ export function GroupChooser(props: {
           )}
           <div class="chooser-list">
             {groupable
-              .filter((column) => column.name.toLowerCase().includes(search.toLowerCase()))
+              .filter((column) => hasText(column.name, search))
               .slice(0, MOST_LISTED)
               .map((column) => (
                 <label class="choice" key={column.name}>
