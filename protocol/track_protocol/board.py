@@ -8,10 +8,12 @@ from typing import Any, Final, Protocol
 
 from track_protocol.wire.roles import Role
 
-__all__ = ["VISITOR", "BoardOptions", "BoardStore", "BoardStores", "Interface", "Visitor"]
+__all__ = ["IN_THREAD", "VISITOR", "BoardOptions", "BoardStore", "BoardStores", "Interface", "Visitor"]
 
 VISITOR: Final = "track.visitor"
 """Of the state in a request's scope: its `Visitor`."""
+IN_THREAD: Final = "track.in_thread"
+"""Of the same state: gives what a function returns that may wait for a store, and holds up nobody else."""
 
 
 class BoardStore(Protocol):
@@ -63,7 +65,7 @@ class Interface(Protocol):
 
     @property
     def routes(self) -> Sequence[Any]:
-        """Routes of Starlette; the state in the scope of each request has a `Visitor` under `VISITOR`."""
+        """Routes of Starlette; the state in the scope of each request has `VISITOR` and `IN_THREAD`."""
 
     def close(self) -> None:
         """Release what it has opened."""

@@ -6,20 +6,18 @@ of its own selected.  What JSON cannot say (NaN, infinities) is ``null``.
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import math
 import re
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 import orjson
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -28,7 +26,7 @@ from track.simpleboard.databases import Databases
 from track.tracker.experiment_db import ExperimentDBManager
 from track.tracker.records import RunInfo
 from track.tracker.statuses import COMPLETED
-from track_protocol.board import VISITOR, Visitor
+from track_protocol.board import IN_THREAD, VISITOR, Visitor
 from track_protocol.errors import (
     BadArguments,
     BadValue,
@@ -61,6 +59,9 @@ _STATUSES: Final[Sequence[tuple[type[TrackError], int]]] = (
     (TooBusy, 503),
 )
 """HTTP statuses of errors; of all others it is 500."""
+
+
+_InThread = Callable[[Callable[[], Response]], Awaitable[Response]]
 
 
 class _Refused(Exception):
@@ -134,7 +135,7 @@ class _Endpoint:
 class SimpleBoard:
     """The routes of the API.
 
-    The state in the scope of each request has a `Visitor`: see `BoardOptions.routes`.
+    The state in the scope of each request has what `Interface.routes` says.
 
     Args:
         databases: what is offered.
@@ -176,7 +177,8 @@ class SimpleBoard:
     def _endpoint(self, endpoints: Mapping[str, _Endpoint]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             body = await request.body()
-            return await _in_own_thread(partial(self._respond, endpoints, request, body))
+            in_thread: _InThread = request.scope["state"][IN_THREAD]
+            return await in_thread(partial(self._respond, endpoints, request, body))
 
         return endpoint
 
@@ -202,24 +204,6 @@ class SimpleBoard:
             return endpoint.answer(self, asked)
         with self.databases.opened(name) as runs:
             return endpoint.answer(self, replace(asked, runs=runs))
-
-
-async def _in_own_thread(respond: Callable[[], Response]) -> Response:
-    """An answer that may wait for a store.
-
-    Not in a thread of a pool: the end of the process would wait for it, also when the store does not answer.
-    """
-    made: Future[Response] = Future()
-    made.set_running_or_notify_cancel()  # from now on nobody cancels it, whoever stops waiting
-
-    def run() -> None:
-        try:
-            made.set_result(respond())
-        except Exception as error:  # noqa: BLE001 - raised again where the answer is awaited
-            made.set_exception(error)
-
-    threading.Thread(target=run, name="track-simpleboard", daemon=True).start()
-    return await asyncio.wrap_future(made)
 
 
 async def _preflight(_request: Request) -> Response:
@@ -496,7 +480,21 @@ def _file(content: str | bytes, name: str, media_type: str) -> Response:
     return Response(content, headers=headers, media_type=media_type)
 
 
-_RUN: Final = "/api/runs/{run_id}"
+class _Number(Convertor[str]):
+    """Of a run in a path, which may have too many digits for one."""
+
+    regex = "[0-9]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("run_number", _Number())
+
+_RUN: Final = "/api/runs/{run_id:run_number}"
 
 _ENDPOINTS: Final[Mapping[str, Mapping[str, _Endpoint]]] = {
     "/api/config": {"GET": _Endpoint(_config, needs_database=False)},

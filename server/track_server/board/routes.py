@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from track_protocol.board import VISITOR
+from track_protocol.board import IN_THREAD, VISITOR
 from track_protocol.errors import BadArguments, BadQuery, ItemNotFound, TrackError
 from track_protocol.model.media import is_digest
 from track_protocol.wire.columns import Column, unpack
@@ -24,6 +24,7 @@ from track_server.board.answers import LOGIN_LIMIT, answering, body_of, error_an
 from track_server.board.changes import Hub, Listener
 from track_server.board.filters import described, filter_query
 from track_server.board.stores import Shown, Stores
+from track_server.board.threads import in_own_thread
 from track_server.board.visitors import Visitors, peer_of
 from track_server.http.files import Pages
 from track_server.http.frames import MEDIA_TYPE, columns_frame
@@ -32,6 +33,7 @@ from track_server.http.sessions import Login
 __all__ = ["application"]
 
 _API: Final = "/api/v1"
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _FRAMED: Final = frozenset({"fetch_columns", "fetch_grouped_columns", "fetch_tails"})
 """Calls whose answer is series, in the form of `columns_frame`."""
 _POINTS: Final = "fetch_metrics"
@@ -87,8 +89,18 @@ def application(
             ("GET", "events", api.events),
         )
     ]
-    nothing = Route("/{rest:path}", answering(_nothing), methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    rest = Route("/api/{rest:path}", _Admitting(visitors, Router([*more, nothing])))
+
+    async def shell(request: Request) -> Response:
+        return pages.shell(request)
+
+    # SimpleBoard answers what it does not know with its page; the board's own interface has errors alone.
+    others = [
+        Route(f"{_API}/{{rest:path}}", answering(_nothing), methods=_METHODS),
+        *more,
+        Route("/{rest:path}", shell, methods=["GET"]),
+        Route("/{rest:path}", answering(_nothing), methods=_METHODS),
+    ]
+    rest = Route("/api/{rest:path}", _Admitting(visitors, Router(others)))
     return Starlette(routes=[*routes, rest, Route("/{path:path}", pages.answer, methods=["GET"])])
 
 
@@ -110,6 +122,7 @@ class _Admitting:
         request = Request(scope, receive)
         try:
             user, scope["state"][VISITOR] = await self._visitors.admit(request)
+            scope["state"][IN_THREAD] = in_own_thread
             async with self._slots[user]:
                 await self._router(scope, limited(request), send)
         except TrackError as error:

@@ -53,16 +53,15 @@ class Pages:
         name = request.url.path.strip("/") or _SHELL
         # The files of the page are named beside it, so in a folder it would not find them.
         is_view = "/" not in name and ("." not in name or name == _SHELL)
-        page = self._page(name) or (self._page(_SHELL) if is_view else None)
+        page = self._page(name)
         if page is None:
-            return _not_built() if is_view else PlainTextResponse(_NOTHING, 404)
-        headers = {"etag": page.etag, "cache-control": "no-cache", "vary": "accept-encoding"}
-        if request.headers.get("if-none-match") == page.etag:
-            return Response(status_code=304, headers=headers)
-        if page.compressed is not None and "gzip" in request.headers.get("accept-encoding", ""):
-            headers["content-encoding"] = "gzip"
-            return Response(page.compressed, media_type=page.media_type, headers=headers)
-        return Response(page.data, media_type=page.media_type, headers=headers)
+            return self.shell(request) if is_view else PlainTextResponse(_NOTHING, 404)
+        return _answer(page, request)
+
+    def shell(self, request: Request) -> Response:
+        """The page itself, whatever the path is."""
+        page = self._page(_SHELL)
+        return _not_built() if page is None else _answer(page, request)
 
     def _page(self, name: str) -> _Page | None:
         parts = PurePosixPath(name).parts
@@ -79,6 +78,16 @@ class Pages:
         except OSError:  # also of a name that is too long for a file
             return None
         return known
+
+
+def _answer(page: _Page, request: Request) -> Response:
+    headers = {"etag": page.etag, "cache-control": "no-cache", "vary": "accept-encoding"}
+    if request.headers.get("if-none-match") == page.etag:
+        return Response(status_code=304, headers=headers)
+    if page.compressed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        headers["content-encoding"] = "gzip"
+        return Response(page.compressed, media_type=page.media_type, headers=headers)
+    return Response(page.data, media_type=page.media_type, headers=headers)
 
 
 def _not_built() -> Response:

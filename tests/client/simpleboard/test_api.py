@@ -31,8 +31,9 @@ from track.persistence import get_protocol
 from track.simpleboard import FolderDatabases, SimpleBoard, StoreDatabases
 from track.simpleboard.databases import Databases
 from track.tracker import Tracker
-from track_protocol.board import VISITOR, Visitor
+from track_protocol.board import IN_THREAD, VISITOR, Visitor
 from track_protocol.wire.roles import Role
+from track_server.board.threads import in_own_thread
 
 
 class Admitting:
@@ -47,6 +48,7 @@ class Admitting:
         scope.setdefault("state", {})[VISITOR] = Visitor(
             headers.get("x-guest", "ann"), role, role is Role.ADMIN
         )
+        scope["state"][IN_THREAD] = in_own_thread
         await self.app(scope, receive, send)
 
 
@@ -311,10 +313,17 @@ def test_a_summary_ignores_what_is_not_finite(board: Board) -> None:
     }
 
 
-@pytest.mark.parametrize("number", ["9" * 30, "9" * 5_000, "%D9%A1", "-1", "1.0"])
-def test_what_is_no_number_of_a_run_is_not_found(board: Board, number: str) -> None:
+@pytest.mark.parametrize("number", ["9" * 30, "9" * 5_000])
+def test_a_number_that_no_run_has_is_not_found_however_long_it_is(board: Board, number: str) -> None:
     status, answer = board.ask("GET", f"/api/runs/{number}")
     assert (status, *answer) == (404, "detail")
+    assert board.ask("GET", f"/api/runs/compare?metric=loss&ids={number}")[1]["runs"] == {}
+
+
+@pytest.mark.parametrize("number", ["%D9%A1", "-1", "1.0", "abc"])
+def test_what_is_no_number_of_a_run_is_no_path_of_the_interface(board: Board, number: str) -> None:
+    assert board.ask("DELETE", f"/api/runs/{number}") == (404, {"detail": "Not found"})
+    assert board.send("GET", f"/api/runs/{number}").status == 405  # which the board answers with its page
     assert board.ask("GET", f"/api/runs/compare?metric=loss&ids={number}")[1]["runs"] == {}
 
 

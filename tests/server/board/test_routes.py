@@ -200,8 +200,16 @@ def test_views_of_a_project_are_saved(own: Visit, client: TrackClient) -> None:
 
 
 def test_nothing_is_at_an_unknown_address_of_the_interface(own: Visit) -> None:
-    assert own.get("/api/v2/session").status == 404
-    assert json.loads(own.get("/api/nothing").body)["error"]["code"] == "not-found"
+    assert json.loads(own.get("/api/v1/nothing").body)["error"]["code"] == "not-found"
+    assert own.post("/api/v1/runs").json["error"]["code"] == "not-found"
+
+
+def test_what_simpleboard_does_not_know_is_answered_with_its_page(own: Visit) -> None:
+    page = own.get("/")
+    for path in ("/api/unknown", "/api/runs/abc", "/api/databases/select", "/api/a/b.js"):
+        answer = own.get(path)
+        assert (answer.status, answer.body) == (page.status, page.body), path
+    assert own.post("/api/unknown").json == {"detail": "Not found"}
 
 
 def stored_blob(own: Visit, client: TrackClient, tmp_path: Path, data: bytes) -> str:
