@@ -5,6 +5,7 @@ Negative controls, each of which makes a test here fail:
 * `Lane._commit` without its ``tx.rollback()``: no write succeeds after the first refusal.
 * `copied_before_migration` behind the migration: an old store is changed though no copy of it was made.
 * `Engine.submit_attach` without its check for `StoreFull`: a new client cannot read while the disk is full.
+* `Hub.events` without its look at ``fault``: a page does not say why no point comes.
 * `Delivery._refuse` with ``self._backlog.clear()`` for its last line: points are lost.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from board_visits import Visit
 from engine_calls import Caller, points
 from running_server import serving
 from track import TrackClient
@@ -27,6 +29,7 @@ from track_protocol.wire.columns import Column, unpack
 from track_protocol.wire.link import Acked
 from track_server.app import Settings
 from track_server.engine.engine import Engine
+from track_server.http.settings import HttpSettings
 from track_server.stores import open_store
 from waiting import wait_until
 
@@ -155,4 +158,26 @@ def test_a_writer_who_comes_while_the_disk_is_full_can_read(disk: Path, tmp_path
             _fill(disk)
             with TrackClient(join) as second:
                 assert len(second.protocol.fetch_trials({})) == 1
+            (disk / "filler").unlink()
+
+
+@pytest.mark.parametrize("uri", STORES)
+def test_pages_of_the_board_are_told_that_the_disk_is_full(disk: Path, tmp_path: Path, uri: str) -> None:
+    settings = Settings(backend=uri.format(disk), home=tmp_path / "home", http=HttpSettings(port=0))
+    with serving(settings) as served:
+        assert served.server is not None
+        visit = Visit(str(served.server.board_url))
+        assert visit.log_in().status == 200
+        with TrackClient(served.join("ann")) as client, visit.listening() as events:
+            client.set_project(name="full")
+            client.new_trial(name="t")
+            client.log_metrics(loss=-1.0)
+            client.protocol.flush(30)
+            _fill(disk)
+            for step in range(30_000):
+                client.log_metrics(step=step, loss=random.random())
+            told = next(data["message"] for name, _, data in events if name == "fault")
+            assert "writes are refused" in told
+            with visit.listening() as others:  # a page that comes later
+                assert next(data["message"] for name, _, data in others if name == "fault") == told
             (disk / "filler").unlink()

@@ -60,6 +60,10 @@ class Calls(Protocol):
     async def changed(self) -> None:
         """Return when something may have been committed since the last time."""
 
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be written now, in a sentence; None where something can, or it is not known."""
+
 
 class StoreCalls:
     """A store that the client's side has opened; each call waits in a thread.
@@ -83,6 +87,11 @@ class StoreCalls:
     async def changed(self) -> None:
         """See `Calls.changed`: whoever else writes tells nobody, so the store is asked once a second."""
         await asyncio.sleep(_POLL_S)
+
+    @property
+    def fault(self) -> str | None:
+        """See `Calls.fault`: whoever else writes tells nobody."""
+        return None
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         async with self._slots:
@@ -118,6 +127,11 @@ class JoinedCalls:
     async def changed(self) -> None:
         """See `Calls.changed`."""
         await self._calls.changed()
+
+    @property
+    def fault(self) -> str | None:
+        """See `Calls.fault`."""
+        return self._calls.fault
 
 
 class EngineCalls:
@@ -179,6 +193,11 @@ class EngineCalls:
             await self._changed.wait()
         self._is_waiting = self._has_changed = False
         self._changed.clear()
+
+    @property
+    def fault(self) -> str | None:
+        """See `Calls.fault`."""
+        return self._engine.fault
 
     def _committed(self) -> None:
         """Of a writer thread; while nobody looks, a commit costs no more than this mark."""

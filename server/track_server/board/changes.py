@@ -4,7 +4,7 @@ One task asks the store what has changed, while anybody listens; it is woken by 
 second. Each listener has a set of what is new to it and not a queue, so a page that reads slowly, or a
 thousand points in a second, cost no more than the things that changed.  A listener that was away says up to
 where it knows (``Last-Event-ID``), and gets the rest; where the store does not know that any more it is
-told to read everything again."""
+told to read everything again.  Each one is told, too, why nothing can be written, when that is so."""
 
 from __future__ import annotations
 
@@ -129,8 +129,11 @@ class Hub:
             may_listen: whether it still may; asked once a second.
         """
         yield b"id: %s\n: listening\n\n" % listener.cursor.encode()
-        looks = 0
+        looks, told = 0, None
         while not self._closing and may_listen():
+            if self._calls.fault != told:
+                told = self._calls.fault
+                yield b"event: fault\ndata: %s\n\n" % to_json({"message": told})
             try:
                 await asyncio.wait_for(listener.wake.wait(), _LOOK_S)
             except TimeoutError:

@@ -226,6 +226,11 @@ class Engine:
         """
         self._on_pause = work
 
+    @property
+    def fault(self) -> str | None:
+        """See `Recovery.fault`."""
+        return self._recovery.fault
+
     def close(self, *, tidy: bool = True) -> None:
         """Finish what was submitted, then close the store; harmless when repeated.
 

@@ -65,7 +65,7 @@ class Recovery:
         self._refusal: StoreError | None = None
         self._unsure = False
         self._failures = 0
-        self._logged_full = False
+        self._logged_full: str | None = None
         self._attempts = 0
         self._retry_at = self._reopened_at = self._full_at = 0.0
 
@@ -73,6 +73,12 @@ class Recovery:
     def blocked(self) -> bool:
         """Whether nothing may be written now."""
         return self._refusal is not None
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing that clients send is stored at the moment, in a sentence; None while it is."""
+        refusal = self._refusal
+        return self._logged_full if refusal is None else str(refusal)
 
     def record_failure(self, error: Exception, *, reading: bool = False) -> bool:
         """Take note of what went wrong with the store; any thread.
@@ -98,8 +104,8 @@ class Recovery:
 
     def record_success(self) -> None:
         """Take notice that something a client had sent was stored; a writer thread."""
-        if self._logged_full and self._clock() - self._full_at >= _ROOM_AFTER_S:
-            self._logged_full = False
+        if self._logged_full is not None and self._clock() - self._full_at >= _ROOM_AFTER_S:
+            self._logged_full = None
             _log.warning("%s has room again and accepts writes", self._store.uri)
 
     def check_writable(self) -> None:
@@ -154,9 +160,9 @@ class Recovery:
 
     def _full(self, error: StoreFull) -> None:
         now = self._clock()
-        if not self._logged_full or now - self._full_at >= _LOG_AGAIN_S:
-            self._logged_full = True
-            _log.error("%s; until then writes are refused, and clients queue them", error)
+        if self._logged_full is None or now - self._full_at >= _LOG_AGAIN_S:
+            self._logged_full = f"{error}; until then writes are refused, and clients queue them"
+            _log.error("%s", self._logged_full)
         self._full_at = now
 
     def _postpone(self, now: float) -> None:

@@ -22,13 +22,15 @@ export interface LiveStatus {
   changed: number | null;
   /** The sentence of the last failure while not connected. */
   error: string | null;
+  /** Why the store takes no writes at the moment, in the server's words. */
+  fault: string | null;
 }
 
 interface Message {
-  type: "changed" | "reset" | "alive" | "failed" | "hello";
+  type: "changed" | "reset" | "alive" | "failed" | "fault" | "hello";
   id: string | null;
   data: { trials?: string[]; deleted?: string[]; groups?: string[]; projects?: string[] };
-  error?: string;
+  error?: string | null;
 }
 
 /** Seconds between attempts to connect; the last one goes on. */
@@ -121,7 +123,14 @@ class Live {
   /** The views have begun to fetch. */
   private released = false;
   private wake: () => void = () => {};
-  private current: LiveStatus = { connected: false, paused: false, heard: null, changed: null, error: null };
+  private current: LiveStatus = {
+    connected: false,
+    paused: false,
+    heard: null,
+    changed: null,
+    error: null,
+    fault: null,
+  };
 
   /**
    * Begin to listen, after the login. What is fetched when this has resolved misses no change: the stream is open, or,
@@ -215,6 +224,8 @@ class Live {
       // Without a place to replay from, what was fetched before this moment may be old.
       const late = this.lastId === null && this.released;
       this.send({ type: late ? "reset" : "alive", id: null, data: {} });
+      // A server that was started again may have none any more.
+      this.send({ type: "fault", id: null, data: {}, error: null });
       const parser = new EventParser();
       const decoder = new TextDecoder();
       const reader = response.body?.getReader();
@@ -226,6 +237,9 @@ class Live {
         for (const event of parser.feed(decoder.decode(value, { stream: true }))) {
           if (event === null || event.event === "") {
             this.send({ type: "alive", id: event?.id ?? null, data: {} });
+          }
+          if (event?.event === "fault") {
+            this.send({ type: "fault", id: null, data: {}, error: parseJson(event.data).message });
           }
           if (event?.event === "changed" || event?.event === "reset") {
             this.send({ type: event.event, id: event.id, data: parseJson(event.data || "{}") });
@@ -258,7 +272,13 @@ class Live {
 
   private receive(message: Message): void {
     if (message.type === "hello") {
-      if (this.leads) this.channel?.postMessage({ type: "alive", id: this.lastId, data: {} });
+      if (!this.leads) return;
+      this.channel?.postMessage({ type: "alive", id: this.lastId, data: {} });
+      this.channel?.postMessage({ type: "fault", id: null, data: {}, error: this.current.fault });
+      return;
+    }
+    if (message.type === "fault") {
+      this.update({ fault: message.error ?? null });
       return;
     }
     if (message.type === "failed") {

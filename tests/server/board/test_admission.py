@@ -35,6 +35,8 @@ from track_server.http.sessions import Codes, SessionTable
 class NoStore:
     """Calls that are not made here."""
 
+    fault: str | None = None
+
     async def call(self, user: str, method: str, arguments: object) -> object:
         raise UnknownMethod(method)
 

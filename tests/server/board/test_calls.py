@@ -127,6 +127,8 @@ async def test_a_commit_wakes_who_waits_for_changes(engine: Engine) -> None:
 class Counted:
     """Calls that end when the test lets them."""
 
+    fault: str | None = None
+
     def __init__(self) -> None:
         self.made: list[str] = []
         self.may_end = asyncio.Event()

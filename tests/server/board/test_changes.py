@@ -109,6 +109,8 @@ def test_a_server_ends_while_pages_listen(settings: Settings) -> None:
 class Store:
     """Calls of a store in which a test makes things change."""
 
+    fault: str | None = None
+
     def __init__(self) -> None:
         self.answers: list[dict[str, Any]] = []
         self.asked = 0

@@ -15,6 +15,8 @@ NO_FIELDS: dict[str, Any] = {"total": 0, "fields": [], "series": [], "statuses":
 class CallsInThreads:
     """An empty store whose answers are decoded in a thread of the pool, as large ones are."""
 
+    fault: str | None = None
+
     async def call(self, user: str, method: str, arguments: dict[str, Any]) -> Any:
         return await asyncio.to_thread(lambda: NO_FIELDS if method == "fetch_fields" else [])
 

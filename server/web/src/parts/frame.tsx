@@ -150,13 +150,13 @@ function LiveDot(): JSX.Element {
 }
 
 function ConnectionBanner(): JSX.Element | null {
-  const { connected, heard, error } = useLiveStatus();
+  const { connected, heard, error, fault } = useLiveStatus();
   const now = useNow();
   const lost = !connected && error !== null;
   useEffect(() => {
     document.documentElement.classList.toggle("stale", lost);
   }, [lost]);
-  if (!lost) return null;
+  if (!lost) return fault === null ? null : <Banner kind="error">{fault}</Banner>;
   return (
     <Banner>
       {heard === null
