@@ -233,9 +233,21 @@ test("a merged line has no value behind the end of the runs that take part", () 
 
 test("the spread of a group is that of a sample", () => {
   assert.deepEqual(summarise([1, 3], "mean", "sd"), { centre: 2, low: 2 - Math.SQRT2, high: 2 + Math.SQRT2 });
-  assert.deepEqual(summarise([1, 3], "mean", "se"), { centre: 2, low: 1, high: 3 });
+  const { low, high } = summarise([1, 3], "mean", "se");
+  assert.ok(Math.abs(low - 1) < 1e-12 && Math.abs(high - 3) < 1e-12);
   assert.deepEqual(summarise([7], "median", "sd"), { centre: 7, low: 7, high: 7 });
   assert.equal(summarise([1, 2, 100], "median", "none").centre, 2);
+});
+
+test("a band of 95 % confidence is wider for few runs, as Student's t says", () => {
+  const halfOf = (numbers: number[]) =>
+    summarise(numbers, "mean", "ci").high - summarise(numbers, "mean", "ci").centre;
+  // Quantiles from a table, times the standard error.
+  assert.ok(Math.abs(halfOf([0, 2]) - 12.706) < 1e-3);
+  assert.ok(Math.abs(halfOf([1, 2, 3]) - 4.3027 / Math.sqrt(3)) < 1e-3);
+  const ten = Array.from({ length: 11 }, (_, at) => at);
+  assert.ok(Math.abs(halfOf(ten) - 2.2281) < 5e-3, "sd and root of 11 are one here");
+  assert.equal(halfOf([7]), 0);
 });
 
 const picture = {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Trial } from "../src/api";
 import { flatten } from "../src/flat";
-import { droppedOf, outputOf, outputTitle } from "../src/pages/run/facts";
+import { droppedOf, headFacts, outputOf, outputTitle } from "../src/pages/run/facts";
 import { blocksOf, Markdown } from "../src/parts/markdown";
 
 /** All elements and texts below a node. */
@@ -67,4 +68,19 @@ test("what was dropped is reported with its reasons", () => {
     reasons: [["too long", 3]],
   });
   assert.equal(droppedOf(trialWith({})), null);
+});
+
+test("the head of a run names host, ranks, commit and command, as far as they are known", () => {
+  const of = (metadata: object) =>
+    headFacts({ metadata } as Trial).map(({ name, text }) => `${name} ${text}`);
+  const git = { commit: "0123456789abcdef", dirty: true };
+  const run = { user: "ann", host: "node1", command: "train.py --lr 1", git, rank: 0, world_size: 4 };
+  assert.deepEqual(of({ run, ranks: [0, 1] }), [
+    "Host node1",
+    "Ranks 2 of 4",
+    "Git 0123456789 + changes",
+    "Command train.py --lr 1",
+  ]);
+  assert.deepEqual(of({ run: { host: "node1", rank: 3 } }), ["Host node1", "Ranks 1"]);
+  assert.deepEqual(of({}), []);
 });

@@ -4,8 +4,15 @@ import type { GroupedColumns } from "../api";
 import { interpolate, type Point, smoothMeans } from "./curve";
 
 export type Middle = "mean" | "median";
-export type Spread = "minmax" | "sd" | "se" | "none";
-export const SPREADS: readonly Spread[] = ["minmax", "sd", "se", "none"];
+export const SPREADS = ["minmax", "sd", "se", "ci", "none"] as const;
+export type Spread = (typeof SPREADS)[number];
+export const SPREAD_NAMES: Record<Spread, string> = {
+  minmax: "min to max",
+  sd: "± standard deviation",
+  se: "± standard error",
+  ci: "95 % confidence of the mean",
+  none: "no band",
+};
 
 export interface Merged {
   x: number[];
@@ -26,8 +33,7 @@ export function mergedOf(group: GroupedColumns, middle: Middle, spread: Spread, 
   const around = (sign: number) => {
     if (spread === "minmax") return Array.from(sign < 0 ? group.min : group.max);
     return Array.from(centre, (value, at) => {
-      const root = spread === "se" ? Math.sqrt(group.runs[at] as number) : 1;
-      return spread === "none" ? value : value + (sign * (group.sd[at] as number)) / root;
+      return value + sign * halfOf(spread, group.sd[at] as number, group.runs[at] as number);
     });
   };
   return {
@@ -79,11 +85,26 @@ export function summarise(
   const mean = numbers.reduce((sum, value) => sum + value, 0) / n;
   const centre = middle === "mean" ? mean : median(numbers);
   if (spread === "minmax") return { centre, low: Math.min(...numbers), high: Math.max(...numbers) };
-  if (spread === "none") return { centre, low: centre, high: centre };
   // Of a sample: one run alone says nothing about the spread.
   const variance = n < 2 ? 0 : numbers.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
-  const half = Math.sqrt(variance / (spread === "se" ? n : 1));
+  const half = halfOf(spread, Math.sqrt(variance), n);
   return { centre, low: centre - half, high: centre + half };
+}
+
+/** Half of a band, from the standard deviation of `n` values. */
+function halfOf(spread: Spread, sd: number, n: number): number {
+  if (spread === "none" || n < 2) return 0;
+  if (spread === "sd") return sd;
+  return ((spread === "ci" ? studentOf(n - 1) : 1) * sd) / Math.sqrt(n);
+}
+
+/** Student's t for 95 %: few seeds say less of the mean than a normal distribution would have it. */
+function studentOf(freedom: number): number {
+  const z = 1.959964;
+  const small = [12.7062, 4.30265, 3.18245, 2.77645, 2.57058][freedom - 1];
+  return (
+    small ?? z + (z ** 3 + z) / (4 * freedom) + (5 * z ** 5 + 16 * z ** 3 + 3 * z) / (96 * freedom * freedom)
+  );
 }
 
 function median(numbers: readonly number[]): number {

@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/ho
 import { call, type Query, type Table, type TrialId } from "../api";
 import { coloursOf, type Grouping, groupOf } from "../charts/build";
 import { MOST_GROUPS } from "../charts/data";
+import { SPREAD_NAMES, SPREADS } from "../charts/groups";
 import { setHighlighted } from "../charts/highlight";
 import { useInSight } from "../charts/insight";
 import { X_LABELS } from "../charts/labels";
@@ -394,10 +395,11 @@ function Toolbar(props: { charts: readonly ChartSpec[]; fields: readonly string[
             value={spread}
             onChange={(event) => setSpread(event.currentTarget.value as typeof spread)}
           >
-            <option value="minmax">min to max</option>
-            <option value="sd">± standard deviation</option>
-            <option value="se">± standard error</option>
-            <option value="none">no band</option>
+            {SPREADS.map((one) => (
+              <option key={one} value={one}>
+                {SPREAD_NAMES[one]}
+              </option>
+            ))}
           </select>
         </>
       )}

@@ -33,7 +33,15 @@ import { ChartCard } from "./charts/card";
 import { useCards, usePins } from "./charts/settings";
 import "./charts.css";
 import "./run.css";
-import { droppedOf, type Fact, otherMetadata, outputOf, outputTitle, provenance } from "./run/facts";
+import {
+  droppedOf,
+  type Fact,
+  headFacts,
+  otherMetadata,
+  outputOf,
+  outputTitle,
+  provenance,
+} from "./run/facts";
 import { RunActions } from "./runs/actions";
 
 const REFRESH_MS = 1_000;
@@ -203,6 +211,14 @@ function Heading({ trial, run, again }: { trial: Trial; run: DrawnRun; again: ()
             {trial.uid.slice(0, 12)}
           </dd>
         </div>
+        {headFacts(trial).map(({ name, text, title }) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd class="code head-fact" title={title}>
+              {text}
+            </dd>
+          </div>
+        ))}
         {tags.length > 0 && (
           <div>
             <dt>Tags</dt>

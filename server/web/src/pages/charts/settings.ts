@@ -1,5 +1,5 @@
 // What the page of charts has in the address.
-import { SPREADS, type Spread } from "../../charts/groups";
+import { SPREADS } from "../../charts/groups";
 import type { Range } from "../../charts/scale";
 import { type Codec, choice, fieldsOf, flag, json, list, optional, text, useParam } from "../../state";
 
@@ -67,7 +67,7 @@ export const useSuperseded = () => useParam("old", flag);
 /** The attribute by which runs are grouped. */
 export const useGroupBy = () => useParam("by", optional);
 export const useMiddle = () => useParam("mid", choice(["mean", "median"] as const, "mean"));
-export const useSpread = () => useParam<Spread>("spread", choice(SPREADS, "minmax"));
+export const useSpread = () => useParam("spread", choice(SPREADS, "minmax"));
 export const SIZES = ["s", "m", "l"] as const;
 export type ChartSize = (typeof SIZES)[number];
 export const useSize = () => useParam("size", choice(SIZES, "m"));

@@ -1,6 +1,7 @@
 // What the page of a run says of it, from the trial's document. Pure functions.
 import type { Trial, Value } from "../../api";
 import { flatten } from "../../flat";
+import { formatValue } from "../../format";
 
 export interface Fact {
   name: string;
@@ -32,6 +33,39 @@ export function otherMetadata(trial: Trial): Fact[] {
 export function provenance(trial: Trial): Fact[] {
   const { run } = trial.metadata;
   return run !== null && typeof run === "object" && !Array.isArray(run) ? flatten(run) : [];
+}
+
+export interface HeadFact {
+  name: string;
+  text: string;
+  /** What it is in full. */
+  title: string;
+}
+
+const COMMIT_DIGITS = 10;
+
+/** What the head of the page says of where a run comes from: host, ranks, commit and command. */
+export function headFacts(trial: Trial): HeadFact[] {
+  const noted = new Map(provenance(trial).map(({ name, value }) => [name, value]));
+  const text = (name: string) => formatValue(noted.get(name));
+  const { ranks } = trial.metadata;
+  const known = Array.isArray(ranks) ? ranks.length : noted.has("rank") ? 1 : 0;
+  const commit = text("git.commit");
+  const changed = noted.get("git.dirty") === true ? " + changes" : "";
+  return [
+    { name: "Host", text: text("host"), title: `${text("user")}@${text("host")}` },
+    {
+      name: "Ranks",
+      text: known === 0 ? "" : noted.has("world_size") ? `${known} of ${text("world_size")}` : String(known),
+      title: Array.isArray(ranks) ? ranks.map(formatValue).join(", ") : text("rank"),
+    },
+    {
+      name: "Git",
+      text: commit === "" ? "" : `${commit.slice(0, COMMIT_DIGITS)}${changed}`,
+      title: `${commit}${changed}`,
+    },
+    { name: "Command", text: text("command"), title: text("command") },
+  ].filter((fact) => fact.text !== "");
 }
 
 export interface Output {
