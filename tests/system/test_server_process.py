@@ -79,6 +79,17 @@ def values_of(reader: Joined, id: bytes, count: int) -> list[float]:
     return list(unpack(column_from_wire(answer["values"], count)))
 
 
+# -- starting ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows what a process has loaded")
+def test_the_first_start_keeps_nothing_of_what_made_the_identity(tmp_path: Path) -> None:
+    with ServerProcess("ephemeral:", tmp_path / "home") as server:
+        loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+        assert "apsw" in loaded
+        assert "cryptography" not in loaded
+
+
 # -- stopping ------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +100,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from track_server.accounts.identity import Identity
     from track_server.app import Settings, uses_plaintext
     from track_server.network.process import serve
 
@@ -118,8 +121,29 @@ def _run(args: argparse.Namespace) -> int:
         lease=args.lease,
         http=_http(args),
     )
+    if settings.certificate is None and not Identity.is_in(settings.home):
+        _make_identity(settings.home)
     serve(settings)
     return 0
+
+
+def _make_identity(home: Path) -> None:
+    """Have the identity made by another process, since what that loads would stay in this one: 12 MB.
+
+    If that process fails, this one makes the identity as it starts, or says why it cannot.
+    """
+    make = (
+        "import sys; from pathlib import Path; from track_server.accounts.identity import Identity; "
+        "Identity.load_or_create(Path(sys.argv[1]))"
+    )
+    with suppress(OSError):
+        subprocess.run(  # noqa: S603 - this interpreter, and code of this module
+            [sys.executable, "-P", "-c", make, home],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 def _http(args: argparse.Namespace) -> HttpSettings | None:
