@@ -56,7 +56,7 @@ LAYERS = [
     Layer("track.simpleboard", frozenset({"starlette", "orjson"})),  # extra `board`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
-    Layer("track_server.http", frozenset({"starlette", "uvicorn", "h11"})),  # extra `board`
+    Layer("track_server.http", frozenset({"starlette", "uvicorn", "h11", "orjson"})),  # extra `board`
     Layer("track_server.board", frozenset({"starlette"})),
 ]
 

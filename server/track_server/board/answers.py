@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -27,7 +28,9 @@ from track_protocol.errors import (
     UsageError,
 )
 from track_server.board.logins import TooManyAttempts
+from track_server.board.threads import in_turn
 from track_server.http.guard import error_body
+from track_server.http.listener import TooManyConnections
 from track_server.http.values import from_json, to_json
 
 __all__ = [
@@ -64,6 +67,7 @@ class _TooLarge(BadArguments):
 
 _STATUS: Final[tuple[tuple[type[TrackError], int], ...]] = (
     (TooManyAttempts, 429),
+    (TooManyConnections, 429),
     (_TooLarge, 413),
     (AuthenticationError, 401),
     (PermissionDenied, 403),
@@ -113,10 +117,10 @@ def error_answer(error: TrackError, *, with_detail: bool = False) -> Response:
     headers = {"cache-control": "no-store"}
     if isinstance(error, TooManyAttempts):
         headers["retry-after"] = str(max(1, round(error.seconds)))
-    elif status == 503:
+    elif status in (429, 503):
         headers["retry-after"] = "1"
-    if status == 413:
-        headers["connection"] = "close"  # instead of reading the rest
+    if status == 413 or isinstance(error, TooManyConnections):
+        headers["connection"] = "close"  # instead of reading the rest, or staying one of them
     body = error_body(error.code, message, **({"detail": message} if with_detail else {}))
     return Response(body, status, headers, "application/json")
 
@@ -137,7 +141,7 @@ async def body_of(request: Request, limit: int = BODY_LIMIT) -> dict[str, Any]:
     data = await Request(request.scope, limited(request, limit)).body()
     if len(data) < _BESIDE_BYTES:
         return from_json(data) if data else {}
-    return await asyncio.to_thread(from_json, data)
+    return await in_turn(partial(from_json, data))
 
 
 def limited(request: Request, limit: int = BODY_LIMIT) -> Receive:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
@@ -15,7 +14,7 @@ from track_protocol.wire.batch import Batch, CallOp
 from track_protocol.wire.codec import decode, encode
 from track_protocol.wire.link import Acked
 from track_protocol.wire.methods import METHODS, Access
-from track_server.board.threads import in_own_thread
+from track_server.board.threads import in_own_thread, in_turn
 from track_server.engine.engine import Engine
 from track_server.engine.jobs import Attached, Writer
 from track_server.engine.readers import Page
@@ -25,8 +24,6 @@ __all__ = ["Calls", "EngineCalls", "JoinedCalls", "StoreCalls"]
 
 ANSWER_LIMIT: Final = 16 * 1024 * 1024
 """Bytes of one answer: a page asks for what it shows."""
-_READS_PER_USER: Final = 4
-"""Reads of one user at once; the answers of others are not kept in memory for his."""
 _BESIDE_BYTES: Final = 64 * 1024
 """Size from which on an answer is decoded beside the event loop, which training processes wait for."""
 
@@ -149,9 +146,6 @@ class EngineCalls:
         self._readers = engine.open_readers(_READERS, _READ_S)
         self._secret = secret
         self._sessions: dict[str, _Session] = {}
-        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(_READS_PER_USER)
-        )
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._is_waiting = False
@@ -162,10 +156,6 @@ class EngineCalls:
         """See `Calls.call`."""
         if METHODS[method].access is Access.WRITE:
             return await self._session(user).call(method, arguments)
-        async with self._slots[user]:
-            return await self._read(user, method, arguments)
-
-    async def _read(self, user: str, method: str, arguments: dict[str, Any]) -> Any:
         peer = (user, "board")
         page = await _outcome(partial(self._readers.submit, method, arguments, peer=peer))
         pages, nbytes = [page], len(page.data)
@@ -180,7 +170,7 @@ class EngineCalls:
                 )
         if nbytes < _BESIDE_BYTES:
             return _decoded(pages)
-        return await asyncio.to_thread(_decoded, pages)
+        return await in_turn(partial(_decoded, pages))
 
     async def log(self, user: str, method: str, arguments: dict[str, Any]) -> None:
         """See `Calls.log`."""

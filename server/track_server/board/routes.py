@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -24,7 +25,8 @@ from track_server.board.answers import LOGIN_LIMIT, answering, body_of, error_an
 from track_server.board.changes import Hub, Listener
 from track_server.board.filters import described, filter_query
 from track_server.board.stores import Shown, Stores
-from track_server.board.threads import in_own_thread
+from track_server.board.threads import in_own_thread, in_turn
+from track_server.board.turns import Turns
 from track_server.board.visitors import Visitors, peer_of
 from track_server.http.files import Pages
 from track_server.http.frames import MEDIA_TYPE, columns_frame
@@ -39,8 +41,6 @@ _FRAMED: Final = frozenset({"fetch_columns", "fetch_grouped_columns", "fetch_tai
 _POINTS: Final = "fetch_metrics"
 """The call whose answer is packed columns, which JSON has as lists."""
 _PAGE_BYTES: Final = 262_144
-_ADMITTED_AT_ONCE: Final = 4
-"""Requests of one user to other interfaces, each of which takes a thread."""
 _FILTERS_AT_ONCE: Final = 4
 """Each has a thread."""
 _REMEMBERED: Final = 1_000
@@ -76,7 +76,8 @@ def application(
         pages: its files.
         more: routes of other interfaces below ``/api/``; who sends their requests is found out first.
     """
-    api = _Api(stores, visitors, version)
+    turns = Turns()
+    api = _Api(stores, visitors, turns, version)
     routes: list[BaseRoute] = [
         Route(f"{_API}/{path}", answering(endpoint), methods=[method])
         for method, path, endpoint in (
@@ -100,7 +101,7 @@ def application(
         Route("/{rest:path}", shell, methods=["GET"]),
         Route("/{rest:path}", answering(_nothing), methods=_METHODS),
     ]
-    rest = Route("/api/{rest:path}", _Admitting(visitors, Router(others)))
+    rest = Route("/api/{rest:path}", _Admitting(visitors, turns, Router(others)))
     return Starlette(routes=[*routes, rest, Route("/{path:path}", pages.answer, methods=["GET"])])
 
 
@@ -111,19 +112,17 @@ async def _nothing(request: Request) -> Response:
 class _Admitting:
     """Lets the requests of those through who may see the board, and says who they are."""
 
-    def __init__(self, visitors: Visitors, router: Router) -> None:
+    def __init__(self, visitors: Visitors, turns: Turns, router: Router) -> None:
         self._visitors = visitors
+        self._turns = turns
         self._router = router
-        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(_ADMITTED_AT_ONCE)
-        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
             user, scope["state"][VISITOR] = await self._visitors.admit(request)
             scope["state"][IN_THREAD] = in_own_thread
-            async with self._slots[user]:
+            async with self._turns.turn(user, self._visitors.visitor_of(request)):
                 await self._router(scope, limited(request), send)
         except TrackError as error:
             await error_answer(error, with_detail=True)(scope, receive, send)
@@ -147,9 +146,10 @@ class _Events(StreamingResponse):
 class _Api:
     """The endpoints of ``/api/v1``."""
 
-    def __init__(self, stores: Stores, visitors: Visitors, version: str) -> None:
+    def __init__(self, stores: Stores, visitors: Visitors, turns: Turns, version: str) -> None:
         self._stores = stores
         self._visitors = visitors
+        self._turns = turns
         self._version = version
         self._filters = asyncio.Semaphore(_FILTERS_AT_ONCE)
         self._made: OrderedDict[tuple[Hashable, ...], asyncio.Future[Response]] = OrderedDict()
@@ -189,21 +189,28 @@ class _Api:
         name, given = request.path_params["method"], await body_of(request)
         key = request.headers.get("idempotency-key")
         if key is None or name not in ACTIONS:  # the answers of reads are large, and there is no need
-            return await self._called(shown, login, name, given)
+            return await self._called(request, shown, login, name, given)
         # With the role: who may do less is not answered as who may do more.
         named = (shown, login.user, str(login.role), name, sha256(key.encode()).digest())
         known = self._made.get(named)
         if known is None:
-            known = self._made[named] = asyncio.ensure_future(self._called(shown, login, name, given))
+            called = self._called(request, shown, login, name, given)
+            known = self._made[named] = asyncio.ensure_future(called)
             known.add_done_callback(lambda made: made.exception() and self._made.pop(named, None))
             if len(self._made) > _REMEMBERED:
                 self._made.popitem(last=False)
         return await asyncio.shield(known)
 
-    async def _called(self, shown: Shown, login: Login, name: str, given: dict[str, Any]) -> Response:
-        found = await act(shown.calls, login, name, given)
-        # Beside the event loop, which training processes wait for, too.
-        return await asyncio.to_thread(self._answer, name, found)
+    async def _called(
+        self, request: Request, shown: Shown, login: Login, name: str, given: dict[str, Any]
+    ) -> Response:
+        async with self._turn(request, login):
+            found = await act(shown.calls, login, name, given)
+            # Beside the event loop, which training processes wait for, too.
+            return await in_turn(partial(self._answer, name, found))
+
+    def _turn(self, request: Request, login: Login) -> AbstractAsyncContextManager[None]:
+        return self._turns.turn(login.user, self._visitors.visitor_of(request))
 
     @staticmethod
     def _answer(name: str, found: Any) -> Response:
@@ -218,7 +225,7 @@ class _Api:
         login, shown = await self._visitors.identify(request), await self._stores.of(request)
         given = await body_of(request)
         try:
-            async with self._filters:
+            async with self._turn(request, login), self._filters:
                 query = await filter_query(shown.calls, login.user, given)
             return json_answer({"query": query})
         except BadQuery as error:
@@ -238,7 +245,8 @@ class _Api:
         digest = request.path_params["digest"]
         if not is_digest(digest):
             raise BadArguments("a blob is named by 64 hexadecimal digits")
-        first = await _part(shown, login, digest, 0)
+        async with self._turn(request, login):
+            first = await _part(shown, login, digest, 0)
         if not first:
             raise ItemNotFound(f"there is no blob {digest}: it may not have been sent completely yet")
 

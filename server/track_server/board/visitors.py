@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -66,7 +66,7 @@ class Visitors:
         if found is None and (given := request.headers.get("authorization")):
             found = await self._with_token(given, peer_of(request).address)
         if found is not None:
-            peer_of(request).authenticated()
+            peer_of(request).belongs_to(found.user)
         return found
 
     async def _with_token(self, header: str, address: str) -> Login:
@@ -106,7 +106,14 @@ class Visitors:
             login = await self.logins.login({}, is_own_user=True)
         if login is None:
             login = await self.identify(request)
+        peer.belongs_to(login.user)
         return login.user, Visitor((login.user, key), login.role, peer.is_own_user)
+
+    def visitor_of(self, request: Request) -> Hashable:
+        """Tells the browsers and scripts of one user apart: by the key of a session, else by the address."""
+        if self.in_session(request) is None:
+            return peer_of(request).address
+        return request.headers.get(KEY_HEADER)
 
     def watched(self, request: Request, login: Login) -> Callable[[], bool]:
         """Tells whether an answer that has begun may go on.
@@ -127,8 +134,8 @@ class Visitors:
         """
         peer = peer_of(request)
         login = await self.logins.login(given, is_own_user=peer.is_own_user, address=peer.address)
+        peer.belongs_to(login.user)
         made = self._sessions.open(login)
-        peer.authenticated()
         name = self._embedded if given.get("embed") else self._cookie
         return login, made.key, _cookie(name, made.cookie, int(ABSOLUTE_S))
 

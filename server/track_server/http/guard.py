@@ -137,6 +137,7 @@ class Guard:
         return replace(
             peer,
             address=address or peer.address,
+            belongs_to=_nobodys,  # a proxy's connections have the requests of many users
             is_own_user=False,
             is_encrypted=encrypted or peer.is_encrypted,
         )
@@ -155,6 +156,10 @@ class Guard:
         if origin is not None and not _is_own(origin.decode("latin-1").lower(), host, peer.is_encrypted):
             return _CROSS_SITE
         return _CROSS_SITE if _is_foreign(path, headers) else None
+
+
+def _nobodys(_user: str) -> None:
+    pass
 
 
 _TWO_LENGTHS: Final = (400, "bad-request", "send a Content-Length or a Transfer-Encoding, not both")

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,12 +25,13 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from track_protocol.errors import TooBusy
 from track_protocol.loopback import is_loopback
 from track_server.http.peers import Address, is_own_user
 from track_server.network.limits import Limits
 from track_server.network.listener import Listener, PeerConnection
 
-__all__ = ["PEER", "Application", "HttpLimits", "HttpListener", "HttpPeer"]
+__all__ = ["PEER", "Application", "HttpLimits", "HttpListener", "HttpPeer", "TooManyConnections"]
 
 Application = Callable[[MutableMapping[str, Any], Any, Any], Any]
 """An ASGI application."""
@@ -67,6 +69,7 @@ class HttpLimits:
         idle_seconds: between two requests of a connection.
         stalled_seconds: for which a peer may read nothing of its answer.
         drain_seconds: for answering what is in flight at the end.
+        connections_per_user: how many of one user at once: others find some, too.
     """
 
     admission: Limits = field(
@@ -76,6 +79,11 @@ class HttpLimits:
     idle_seconds: float = 75.0
     stalled_seconds: float = 30.0
     drain_seconds: float = 1.0
+    connections_per_user: int = 256
+
+
+class TooManyConnections(TooBusy):
+    """A user has very many connections open."""
 
 
 @dataclass(eq=False, slots=True)
@@ -85,13 +93,16 @@ class HttpPeer:
     Attributes:
         address: the peer's host.
         is_encrypted: whether the connection uses TLS.
-        authenticated: to be called when a request of it has proven who sends it.
+        belongs_to: to be called with the user who was proven to send a request of it; raises
+            `TooManyConnections`.
+        authenticated: to be called when a request of it needs no proof of who sends it.
         ends: of the connection, ours and the peer's.
         is_own_user: whether it is a process of this server's user on this machine; known after `look`.
     """
 
     address: str
     is_encrypted: bool
+    belongs_to: Callable[[str], None]
     authenticated: Callable[[], None]
     ends: tuple[Address, Address]
     is_own_user: bool = False
@@ -113,13 +124,21 @@ class _Connection(H11Protocol):
     """A connection whose peer has only so much time."""
 
     def __init__(
-        self, config: Config, state: ServerState, limits: HttpLimits, listener: Listener, peer: PeerConnection
+        self,
+        config: Config,
+        state: ServerState,
+        limits: HttpLimits,
+        listener: Listener,
+        peer: PeerConnection,
+        of_users: Counter[str],
     ) -> None:
         super().__init__(config=config, server_state=state, app_state={})
         self.logger = _protocol_log
         self._limits = limits
         self._listener = listener
         self._peer = peer
+        self._of_users = of_users
+        self._user: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -127,8 +146,28 @@ class _Connection(H11Protocol):
         super().connection_made(transport)
         ours, theirs = transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2]
         encrypted = transport.get_extra_info("ssl_object") is not None
-        self.app_state = {PEER: HttpPeer(theirs[0], encrypted, self._authenticated, (ours, theirs))}
+        self.app_state = {
+            PEER: HttpPeer(theirs[0], encrypted, self._belongs_to, self._authenticated, (ours, theirs))
+        }
         self._watch_head()
+
+    def _belongs_to(self, user: str) -> None:
+        """Count the connection among those of a user."""
+        if user != self._user:
+            if self._of_users[user] >= self._limits.connections_per_user:
+                raise TooManyConnections(
+                    f"{user} has {self._of_users[user]} connections open: close some, or try again later"
+                )
+            self._leave_user()
+            self._of_users[user] += 1
+            self._user = user
+        self._authenticated()
+
+    def _leave_user(self) -> None:
+        if self._user is not None:
+            self._of_users[self._user] -= 1
+            self._of_users += Counter()  # without those that have none
+            self._user = None
 
     def _authenticated(self) -> None:
         self._listener.authenticated(self._peer)
@@ -189,6 +228,7 @@ class _Connection(H11Protocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        self._leave_user()
         self._listener.disconnected(self._peer)
 
 
@@ -213,6 +253,7 @@ class HttpListener:
     ) -> None:
         self._limits = limits or HttpLimits()
         self._state = ServerState()
+        self._of_users: Counter[str] = Counter()
         self._config = Config(
             app,
             interface="asgi3",
@@ -229,7 +270,7 @@ class HttpListener:
         self._accepting: asyncio.Task[None] | None = None
 
     def _connection(self, peer: PeerConnection) -> _Connection:
-        return _Connection(self._config, self._state, self._limits, self._listener, peer)
+        return _Connection(self._config, self._state, self._limits, self._listener, peer, self._of_users)
 
     def start(self) -> None:
         """Accept connections from now on."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -29,7 +32,11 @@ from track_server.board.stores import Shown, Stores
 from track_server.board.visitors import Visitors
 from track_server.http.files import Pages
 from track_server.http.guard import Guard, Rules
+from track_server.http.listener import HttpLimits
 from track_server.http.sessions import Codes, SessionTable
+
+MOST = 12
+"""Connections of one user."""
 
 
 class NoStore:
@@ -97,7 +104,7 @@ def url(users: UserStore, tmp_path: Path, gate: Gate) -> Iterator[str]:
             Route("/api/gate", gate.pass_through),
         ],
     )
-    with listening(Guard(app, Rules())) as url:
+    with listening(Guard(app, Rules()), limits=HttpLimits(connections_per_user=MOST)) as url:
         yield url
     logins.close()
 
@@ -162,6 +169,33 @@ def test_a_body_that_does_not_come_ends_its_request(url: str, monkeypatch: pytes
     connection.endheaders(b"{")
     assert connection.getresponse().status == 400
     connection.close()
+
+
+def test_one_user_does_not_take_all_connections(users: UserStore, url: str) -> None:
+    token = users.add("rita", Role.READER)
+    rita = Visit(url, extra={"Authorization": f"Bearer {token}"})
+    with ExitStack() as held:
+        answers = [_kept_open(rita, held) for _ in range(MOST + 2)]
+        assert [answer.status for answer in answers] == [200] * MOST + [429] * 2
+        refused = answers[-1]
+        assert "connections open" in json.loads(refused.read())["error"]["message"]
+        assert refused.headers["retry-after"] == "1"
+        assert refused.headers["connection"] == "close"
+        # Others find connections, and so does he once some of his have ended.
+        assert Visit(url).get("/api/who").status == 200
+    with ExitStack() as held:
+        assert _kept_open(rita, held).status == 200
+
+
+def _kept_open(visit: Visit, held: ExitStack) -> HTTPResponse:
+    """The answer to a request whose connection stays open until the end."""
+    connection = visit.connect()
+    held.callback(connection.close)
+    connection.request("GET", "/api/who", headers=visit.headers())
+    answer = connection.getresponse()
+    if answer.status == 200:
+        answer.read()
+    return answer
 
 
 def test_requests_of_one_user_take_turns_and_leave_threads_to_others(

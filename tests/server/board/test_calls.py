@@ -93,26 +93,6 @@ async def test_an_answer_that_is_too_long_is_refused(engine: Engine, monkeypatch
     assert len(await calls.call("rita", "fetch_projects", {**QUERY, "limit": 2})) == 2
 
 
-async def test_reads_of_one_user_do_not_keep_others_out(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = EngineCalls(engine, SECRET)
-    may_end, running = asyncio.Event(), []
-
-    async def read(user: str, method: str, arguments: dict[str, Any]) -> None:
-        running.append(user)
-        if user == "rita":
-            await may_end.wait()
-
-    monkeypatch.setattr(calls, "_read", read)
-    many = [asyncio.create_task(calls.call("rita", "fetch_projects", QUERY)) for _ in range(20)]
-    await asyncio.sleep(0)
-    await calls.call("will", "fetch_projects", QUERY)
-    assert running.count("rita") == 4
-    may_end.set()
-    await asyncio.gather(*many)
-
-
 async def test_a_commit_wakes_who_waits_for_changes(engine: Engine) -> None:
     calls = EngineCalls(engine, SECRET)
     waiting = asyncio.create_task(calls.changed())

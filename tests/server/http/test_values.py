@@ -7,9 +7,11 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from track_protocol.errors import BadArguments
-from track_server.http.values import from_json, to_json
+from track_server.http.values import NOT_FINITE, from_json, to_json
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,11 @@ from track_server.http.values import from_json, to_json
         (bytes(range(16)), '"000102030405060708090a0b0c0d0e0f"'),
         ([b"\xff\x00"], '["/wA="]'),
         (2**63 - 1, "9223372036854775807"),
+        (2**70, "1180591620717411303424"),
+        (-0.5, "-0.5"),
+        ([], "[]"),
+        ({}, "{}"),
+        ({"": {"b": []}}, '{"":{"b":[]}}'),
         ("é 猫 </script>", '"é 猫 </script>"'),
         ([[1, 2], ["a", math.nan]], '[[1,2],["a","NaN"]]'),
         ("a\ud800\\ud800", '"a\\ud800\\\\ud800"'),
@@ -29,6 +36,26 @@ from track_server.http.values import from_json, to_json
 def test_a_value_is_written(value: Any, text: str) -> None:
     assert to_json(value).decode() == text
     json.loads(text)
+
+
+def test_a_long_value_is_written_in_parts_and_is_the_same() -> None:
+    long: list[Any] = [{"a": [0.5 + i, None], "b": "x" * (i % 3)} for i in range(1_000)]
+    ids = [bytes([i % 256]) * 16 for i in range(1_000)]
+    columns: list[Any] = [long, list(range(500))]
+    value = {"ids": ids, "columns": columns}
+    assert json.loads(to_json(value)) == {"ids": [each.hex() for each in ids], "columns": columns}
+    # What is odd in one of the parts is written there, and the others are as they were.
+    long[700]["a"][0], long[999]["b"] = math.nan, "\ud800"
+    found = json.loads(to_json(value))["columns"][0]
+    assert found[700]["a"] == ["NaN", None]
+    assert found[999]["b"] == "\ud800"
+    assert found[:700] + found[701:999] == long[:700] + long[701:999]
+
+
+@given(st.floats())
+def test_numbers_that_are_finite_come_back_and_others_are_texts(number: float) -> None:
+    (found,) = json.loads(to_json([number]))
+    assert found == number if math.isfinite(number) else found in NOT_FINITE
 
 
 @pytest.mark.parametrize("data", [b"", b"[1]", b'"a"', b"{", b'{"a": NaN}', b'{"a": Infinity}', b"\xff\xfe{"])
