@@ -426,8 +426,10 @@ def _compare(_board: SimpleBoard, asked: _Asked) -> Any:
 
 
 def _hparams(_board: SimpleBoard, asked: _Asked) -> Any:
-    runs = asked.selected
-    listed = [(run, runs.get_metric_summary(run.run_id)) for run in runs.get_all_runs()]
+    runs = asked.selected.runs
+    summaries = runs.get_metric_summaries()
+    # One may have come since, or gone.
+    listed = [(run, summaries.get(run.run_id, {})) for run in runs.get_all_runs()]
     return {
         "hparam_keys": sorted({str(key) for run, _ in listed for key in run.config}),
         "metric_keys": sorted({name for _, summary in listed for name in summary}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from track.client import TrackClient
@@ -17,6 +17,7 @@ from track.tracker.run_ids import LAST_COUNTED, RUN_ID, number_of, take_number, 
 from track.tracker.statuses import status_of_run
 from track_protocol.errors import ItemNotFound
 from track_protocol.model.entities import Project, Trial, TrialGroup, new_id
+from track_protocol.wire.batch import METRIC
 
 __all__ = ["COUNTER", "CREATED_AT", "Experiment", "created_at"]
 
@@ -27,6 +28,8 @@ COUNTER: Final = "run numbers"
 """Name of the group that counts an experiment's runs; it has no trials, so that reading it stays cheap."""
 
 _HEARTBEAT: Final = "heartbeat"
+_TOGETHER: Final = 1_024
+"""Series that are asked for at once."""
 
 
 class Experiment:
@@ -156,10 +159,32 @@ class Experiment:
         return sorted(records, key=by_step)
 
     def get_metric_summary(self, run_id: int) -> dict[str, dict[str, Any]]:
-        """Statistics of each metric of a run; its steps have to be read for the first and the last one."""
+        """Statistics of each metric of a run."""
         trial = self.trial(run_id)
-        series = None if trial is None else trial.metrics
-        return {name: _told(series, name) for name in series} if isinstance(series, SeriesMapping) else {}
+        return {} if trial is None else self._summaries([trial])[number_of(trial)]
+
+    def get_metric_summaries(self) -> dict[int, dict[str, dict[str, Any]]]:
+        """The same of every run."""
+        return self._summaries(self.trials())
+
+    def _summaries(self, trials: Sequence[Trial]) -> dict[int, dict[str, dict[str, Any]]]:
+        """Statistics of each metric of some runs; the points are read of those whose steps do not ascend."""
+        metrics = [
+            (trial, trial.metrics if isinstance(trial.metrics, SeriesMapping) else {}) for trial in trials
+        ]
+        keys = [(trial.id, METRIC, name) for trial, series in metrics for name in series if trial.id]
+        ascending = set()
+        for at in range(0, len(keys), _TOGETHER):
+            some = keys[at : at + _TOGETHER]
+            for key, found in zip(some, self.protocol.fetch_columns(some, width=1), strict=True):
+                if found is not None and found.get("axis") == "step":
+                    ascending.add(key)
+        return {
+            number_of(trial): {
+                name: _told(series, name, (trial.id, METRIC, name) in ascending) for name in series
+            }
+            for trial, series in metrics
+        }
 
     def get_comp_graph(self, graph_id: int) -> dict[str, Any] | None:
         """The graph of that id, or None."""
@@ -214,9 +239,12 @@ def _info(trial: Trial) -> RunInfo:
     )
 
 
-def _told(series: SeriesMapping, name: str) -> dict[str, Any]:
-    summary, points = series.summary(name), series.points(name)
-    last, first_step, last_step = ends_of(points.steps, points.values)
+def _told(series: Any, name: str, ascends: bool) -> dict[str, Any]:
+    summary = series.summary(name)
+    last, first_step, last_step = summary["last"], summary["first_step"], summary["last_step"]
+    if not ascends:
+        points = series.points(name)
+        last, first_step, last_step = ends_of(points.steps, points.values)
     return {
         "min": summary["min"],
         "max": summary["max"],

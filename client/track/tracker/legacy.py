@@ -158,6 +158,10 @@ class LegacyDatabase:
             series.setdefault(name, []).append(point)
         return {name: _summarised(points) for name, points in series.items()}
 
+    def get_metric_summaries(self) -> dict[int, dict[str, dict[str, Any]]]:
+        """The same of every run."""
+        return {run.run_id: self.get_metric_summary(run.run_id) for run in self.runs()}
+
     def get_comp_graph(self, graph_id: int) -> dict[str, Any] | None:
         """The graph of that id, or None."""
         found = list(self._rows("graphs", "SELECT graph_json FROM graphs WHERE id = ?", graph_id))

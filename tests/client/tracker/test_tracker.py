@@ -20,6 +20,7 @@ import pytest
 from older_databases import OlderDatabase
 from running_server import Served, ServerProcess, serving
 from track import LOST, Status, TrackClient, Tracker, TrackError
+from track.persistence.series import Series, SeriesMapping
 from track.tracker import ExperimentDBManager, NoActiveRun, RecordInfo
 from track.tracker.experiment import Experiment
 from track.tracker.run_ids import LAST_COUNTED
@@ -439,6 +440,36 @@ def test_a_summary_goes_by_the_steps_whatever_the_order_of_logging(tmp_path: Pat
             tracker.record("loss", value, step)
         summary = tracker.summary()["loss"]
         assert (summary["last"], summary["first_step"], summary["last_step"]) == (4.0, 1, 9)
+
+
+def test_of_all_runs_only_the_series_that_need_it_are_read_for_their_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TrackClient(f"sqlite:{tmp_path / 'runs.db'}") as client:
+        client.set_project("mnist", force=True)
+        for steps in ([0, 1, 2], [2, 0, 1], [5, 5, 7], [None] * 3, ["a", "b", "c"]):
+            with client.new_trial(force=True, arguments={"steps": steps}) as trial:
+                for step, value in zip(steps, (1.0, 4.0, 3.0), strict=True):
+                    trial.log_metrics(step=step, loss=value)
+        client.save()
+        experiment = Experiment(client.protocol, "mnist")
+        read: list[str] = []
+        points = SeriesMapping.points
+
+        def noted(series: SeriesMapping, name: str) -> Series:
+            read.append(name)
+            return points(series, name)
+
+        monkeypatch.setattr(SeriesMapping, "points", noted)
+        found = experiment.get_metric_summaries()
+        # Those whose steps do not ascend.
+        assert len(read) == 3
+        ends = [
+            (each["loss"]["last"], each["loss"]["first_step"], each["loss"]["last_step"])
+            for each in found.values()
+        ]
+        assert ends == [(3.0, 0, 2), (1.0, 0, 2), (3.0, 5, 7), (3.0, None, None), (3.0, "a", "c")]
+        assert found == {run: experiment.get_metric_summary(run) for run in found}
 
 
 def test_runs_of_other_scripts_are_listed_once_to_be_found_by_their_numbers(
