@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,8 @@ import pytest
 from running_server import ServerProcess, environment
 from script_runner import ScriptRunner
 from track import LOST, Status, TrackClient, Trial
+from track_server.methods.leases import RUNNING
+from track_server.stores import open_store
 from waiting import wait_until
 
 NOTE = "lost: no process that runs this trial has been connected since "
@@ -49,13 +51,13 @@ class Room:
         self.folder = folder
         self.spools = folder / "spools"
         self._stack = stack
-        self._store = f"sqlite:{folder / 'runs.db'}"
+        self.store = f"sqlite:{folder / 'runs.db'}"
         self.server = self.start()
         self.runner = ScriptRunner(folder, self.server.served.join("ann"))
 
     def start(self, port: int = 0, *options: str) -> ServerProcess:
         return self._stack.enter_context(
-            ServerProcess(self._store, self.folder / "home", *(options or LEASE), port=port)
+            ServerProcess(self.store, self.folder / "home", *(options or LEASE), port=port)
         )
 
     def restart(self) -> None:
@@ -96,6 +98,21 @@ def sync(room: Room, folder: Path, *, may_be_displaced: bool = False) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     displaced = may_be_displaced and "which has taken over" in done.stdout
     assert displaced or done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def replaying(room: Room) -> Iterator[None]:
+    """Somebody sends the spool, and then has the server wait for the goodbye."""
+    source = """
+    import threading
+    from track.connection import link
+    link.SocketLink.close = lambda self: threading.Event().wait()
+    from track.cli import main
+    ready()
+    main(["sync", os.environ["TRACK_SPOOL"]])
+    """
+    with room.runner.script(source, TRACK_SPOOL=str(room.spools), TRACK_SYNC="manual"):
+        yield
 
 
 def next_start(room: Room, folder: Path) -> None:
@@ -157,6 +174,39 @@ def test_an_end_that_is_in_the_spool_is_the_end_of_the_trial(room: Room) -> None
     assert (trial.status, trial.errors) == (Status.Completed, [])
 
 
+def test_an_end_that_comes_after_the_loss_is_the_end_of_the_trial(room: Room) -> None:
+    process = room.script()
+    room.server.kill()
+    say(process)
+    say(process, "finish")
+    process.kill()
+    process.wait(30)
+    room.server = room.start(room.server.served.port, "--lease", "0.3")
+    wait_until(lambda: room.trial().status == LOST, "the loss of the trial")
+    sync(room, room.spools)
+    trial = room.trial()
+    assert (trial.status, trial.errors) == (Status.Completed, [])
+
+
+def test_a_server_that_is_killed_remembers_that_a_process_has_ended(room: Room) -> None:
+    """The replay is stopped before its goodbye, so only what is stored tells the next server of the end."""
+    process = room.script()
+    room.server.kill()
+    say(process)
+    died = time.time()
+    process.kill()
+    process.wait(30)
+    room.restart()
+    with replaying(room):
+        wait_until(lambda: room.values() == [0.0, 1.0], "the last records")
+        assert room.trial().status is Status.Running
+        room.server.kill()
+    room.restart()
+    wait_until(lambda: room.trial().status == LOST, "the loss of the trial")
+    trial = room.trial()
+    assert (trial.started or 0) < (trial.ended or 0) <= died
+
+
 def test_a_copy_of_the_spool_of_a_living_process_changes_nothing(room: Room, tmp_path: Path) -> None:
     process = room.script()
     say(process)
@@ -170,6 +220,23 @@ def test_a_copy_of_the_spool_of_a_living_process_changes_nothing(room: Room, tmp
     assert (room.trial().status, room.trial().errors) == (Status.Running, [])
     say(process, "finish")
     wait_until(lambda: room.trial().status is Status.Completed, "the end of the trial")
+
+
+def test_a_copy_of_the_spool_of_a_connected_process_does_not_report_its_end(
+    room: Room, tmp_path: Path
+) -> None:
+    process = room.script()
+    say(process)
+    copied = tmp_path / "copied"
+    shutil.copytree(room.spools, copied)
+    process.send_signal(signal.SIGSTOP)  # connected, and too slow to take its session back
+    sync(room, copied)
+    room.server.kill()
+    with closing(open_store(room.store, exclusive=False)) as store, store.snapshot() as view:
+        (running,) = view.leases_by_status(*RUNNING)
+        session = view.session(running.sid)
+    assert session is not None
+    assert session.ended is None
 
 
 def test_a_living_process_that_was_unreachable_takes_its_trial_back(room: Room, tmp_path: Path) -> None:

@@ -84,7 +84,9 @@ class Engine:
 
     # -- requests, from any thread ------------------------------------------------------
 
-    def submit_attach(self, sid: bytes, user: str, done: Callable[[Outcome], None]) -> None:
+    def submit_attach(
+        self, sid: bytes, user: str, done: Callable[[Outcome], None], ended: float | None = None
+    ) -> None:
         """Take a session over: what an older holder hands in from now on is refused.
 
         While the disk is full or the store damaged no holder can write, and the new one is let in as if it
@@ -95,6 +97,7 @@ class Engine:
             user: who it belongs to.
             done: called behind everything the older holder had handed in, once the takeover is durable,
                 with an `Attached` or with the `TrackError` that prevented it.
+            ended: see `SessionState.ended`.
         """
         writer = Writer(sid, user)
 
@@ -102,7 +105,7 @@ class Engine:
             readable = isinstance(outcome, StoreFull | StoreCorrupt)
             done(self._attached_as_before(writer) if readable else outcome)
 
-        self._submit(AttachJob(writer, answer))
+        self._submit(AttachJob(writer, answer, ended))
 
     def submit_batch(self, writer: Writer, batch: Batch, done: Callable[[Outcome], None]) -> None:
         """Store a batch.

@@ -158,10 +158,11 @@ def _gap(state: SessionState, seq: int) -> SequenceGap:
 
 @dataclass(slots=True)
 class AttachJob:
-    """A session gets a new holder."""
+    """A session gets a new holder: its process, or one that sends what the process has left."""
 
     writer: Writer
     done: Callable[[Outcome], None]
+    ended: float | None = None
     saves: bool = False
     careful: bool = False
 
@@ -173,7 +174,7 @@ class AttachJob:
     def run(self, tx: UnitOfWork) -> Outcome:
         """See `Job.run`."""
         state = session_of(tx, self.writer)
-        state = replace(state, epoch=state.epoch + 1)
+        state = replace(state, epoch=state.epoch + 1, ended=self.ended)
         tx.put_session(state)
         return Attached(replace(self.writer, epoch=state.epoch), state.last_seq)
 

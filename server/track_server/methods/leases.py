@@ -25,6 +25,7 @@ from track_server.storage.unit_of_work import UnitOfWork
 __all__ = [
     "MAX_AT_ONCE",
     "RUNNING",
+    "errors_if_back",
     "finish",
     "held",
     "holders",
@@ -163,6 +164,18 @@ def revive(tx: UnitOfWork, sid: bytes, limit: int) -> list[bytes]:
             if len(revived) >= limit:
                 break
     return revived
+
+
+def errors_if_back(tx: UnitOfWork, by: bytes, trial: Document) -> list[str]:
+    """The errors of a trial when the session `by` says something of its status.
+
+    If it is one that has it, the trial was not lost after all.
+    """
+    errors: list[str] = trial["errors"]
+    if trial["status"] != _LOST:
+        return errors
+    has_it = any(lease.sid == by and not lease.superseded for lease in tx.leases(trial["id"]))
+    return _without_note(errors) if has_it else errors
 
 
 def times(trial: Document, status: Document, at: float) -> Document:

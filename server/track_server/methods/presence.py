@@ -9,7 +9,7 @@ replay begins has the time of a lease to come back, and a session that comes bac
 What happens to trials is `track_server.methods.leases`; this looks after the time.  Durations are measured on
 a monotonic clock, from the first check on if it is unknown since when a session is disconnected: so
 after a server's start, and after a time in which the store failed, everybody has the full time to come
-back.
+back, except processes of which a replay has told that they have ended: that is stored with the session.
 """
 
 from __future__ import annotations
@@ -148,9 +148,10 @@ class Presence:
             the ids of these trials; of very many, some.
         """
         holders = leases.holders(tx)
-        overdue = self._overdue({sid for sids in holders.values() for sid in sids})
+        running = {sid for sids in holders.values() for sid in sids}
         ended = {} if self._local is None else ended_sessions(tx, holders, self._local)
-        return leases.lose_left(tx, holders, overdue | ended)
+        gone = self._known_ended(tx, running) | self._overdue(running) | ended
+        return leases.lose_left(tx, holders, gone)
 
     async def _looked(self) -> bool:
         """Look in a transaction; returns whether there may be more to find."""
@@ -192,6 +193,14 @@ class Presence:
                 self._unheard.add(sid)
 
         self._changes.submit_change(partial(leases.revive, sid=sid, limit=leases.MAX_AT_ONCE), done)
+
+    def _known_ended(self, tx: UnitOfWork, running: set[bytes]) -> dict[bytes, float]:
+        """Sessions that were not here yet, but whose end was reported before the server was restarted."""
+        with self._lock:
+            unheard = running - self._there - self._absent.keys()
+        states = [tx.session(sid) for sid in unheard]
+        now = self._wall()
+        return {each.sid: min(each.ended, now) for each in states if each and each.ended is not None}
 
     def _overdue(self, holders: set[bytes]) -> dict[bytes, float]:
         """Sessions of running trials that are disconnected for too long, with when they were last there.

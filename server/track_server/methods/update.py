@@ -184,13 +184,22 @@ def _appended(before: Any, value: Any, aggregator: list[Any]) -> list[Any]:
 
 
 def _status_changes(
-    tx: UnitOfWork, document: Document, status: Document | None, at: float, error: str | None
+    tx: UnitOfWork,
+    document: Document,
+    status: Document | None,
+    at: float,
+    error: str | None,
+    errors: list[str],
 ) -> Document:
-    """What a status, None for the one that it has, and an error make of a trial's fields."""
+    """What a status, None for the one that it has, and an error make of a trial's fields.
+
+    The status comes with `errors` in the place of those that the trial has.
+    """
     changes = {} if status is None else {"status": status, **leases.times(document, status, at)}
+    errors = document["errors"] if status is None else errors
     if error is not None:
-        changes["errors"] = add_error(tx, document["errors"], normalise(error))
-    return changes
+        errors = add_error(tx, errors, normalise(error))
+    return changes if errors == document["errors"] else changes | {"errors": errors}
 
 
 def set_trial_status(
@@ -198,8 +207,9 @@ def set_trial_status(
 ) -> None:
     """Give a trial a status, unless others have decided about it."""
     document = lookup.trial_fields(tx, trial)
+    errors = leases.errors_if_back(tx, by, document)
     settled = leases.settle(tx, by, document, status)
-    touch_trial(tx, document, _status_changes(tx, document, settled, now(), error))
+    touch_trial(tx, document, _status_changes(tx, document, settled, now(), error, errors))
 
 
 def log_trial_start(tx: UnitOfWork, by: bytes, trial: bytes | str, time: float, rank: int | None) -> None:
@@ -208,8 +218,9 @@ def log_trial_start(tx: UnitOfWork, by: bytes, trial: bytes | str, time: float, 
     metadata = document["metadata"] | {HEARTBEAT: float(time)}
     if rank is not None:
         metadata["ranks"] = leases.with_rank(metadata.get("ranks"), rank)
+    errors = leases.errors_if_back(tx, by, document)
     status = leases.start(tx, by, document, rank)
-    changes = _status_changes(tx, document, status, float(time), None)
+    changes = _status_changes(tx, document, status, float(time), None, errors)
     if document["ended"] is not None and changes.get("ended", document["ended"]) is None:
         resumes = metadata.get(RESUMES)
         listed = resumes if isinstance(resumes, list) else []
@@ -230,8 +241,9 @@ def log_trial_finish(
     """A process is done with a trial; of a shared one the last to be done says how it ended."""
     document = lookup.trial_fields(tx, trial)
     metadata = document["metadata"] | {HEARTBEAT: float(time)}
+    errors = leases.errors_if_back(tx, by, document)
     finished = leases.finish(tx, by, document, status, rank, shared)
-    changes = _status_changes(tx, document, finished, float(time), error)
+    changes = _status_changes(tx, document, finished, float(time), error, errors)
     touch_trial(tx, document, changes | {"metadata": metadata})
 
 

@@ -86,7 +86,9 @@ class Page(Protocol):
 class Executor(Protocol):
     """What a peer's requests need from the engine; `done` may be called on any thread."""
 
-    def submit_attach(self, sid: bytes, user: str, done: Callable[[Any], None]) -> None:
+    def submit_attach(
+        self, sid: bytes, user: str, done: Callable[[Any], None], ended: float | None = None
+    ) -> None:
         """Take a session over; ends with an `Attached` or a `TrackError`."""
 
     def submit_batch(self, writer: Any, batch: Batch, done: Callable[[Any], None]) -> None:

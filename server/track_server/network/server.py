@@ -498,6 +498,11 @@ class SocketServer:
         """A peer connected."""
         self._sessions.add(session)
 
+    def is_held_by_process(self, sid: bytes) -> bool:
+        """Whether the process whose session it is holds it: then what is sent of its spool is of a copy."""
+        holder = self._holders.get(sid)
+        return holder is not None and holder.ended is None
+
     def attached(self, session: Session) -> None:
         """A peer logged in; an older holder of its session is dropped.
 

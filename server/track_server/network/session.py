@@ -90,6 +90,9 @@ class ServerContext(Pool, Protocol):
     def connected(self, session: Session) -> None:
         """A peer connected."""
 
+    def is_held_by_process(self, sid: bytes) -> bool:
+        """Whether the process whose session it is holds it, and nobody who sends what a process has left."""
+
     def attached(self, session: Session) -> None:
         """A peer logged in; an older holder of its session is dropped."""
 
@@ -391,7 +394,8 @@ class Session(asyncio.Protocol):
         assert self.username is not None
         outcome: asyncio.Future[Attached | TrackError] = self._loop.create_future()
         done = on_loop(self._loop, resolve, outcome)
-        self._context.engine.submit_attach(self.sid, self.username, done)
+        ended = None if self._context.is_held_by_process(self.sid) else self.ended
+        self._context.engine.submit_attach(self.sid, self.username, done, ended)
         attached = await outcome
         if isinstance(attached, TrackError):
             raise attached

@@ -102,6 +102,8 @@ class SessionState:
             answer.
         partial: how many series of the record behind `last_seq` are stored already: a record of very many
             is stored in several transactions.
+        ended: when its process was last alive, in seconds since the epoch, if somebody else has sent what the
+            process has left; None when it is connected itself, or was last.
     """
 
     sid: bytes
@@ -110,6 +112,7 @@ class SessionState:
     last_seq: int = 0
     last_reply: tuple[int, bytes] | None = None
     partial: int = 0
+    ended: float | None = None
 
 
 class Thinned(NamedTuple):

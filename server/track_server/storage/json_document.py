@@ -12,7 +12,7 @@
       "trials": [{"id": hex, "uid": …, …, "metrics": {"loss": {"aggregator": …, "steps": [0, 1],
                   "times": [seconds since the epoch], "values": [0.5, 0.25]}}, "chronos": {…}}],
       "sessions": [{"sid": hex, "user": …, "epoch": 1, "last_seq": 97,
-                  "last_reply": null, "partial": 0}],
+                  "last_reply": null, "partial": 0, "ended": null}],
       "rejected": [{"session": hex, "user": …, "runs": [[5, 7]], "method": "points", "trial": hex, …}],
       "leases": [{"trial": hex, "sid": hex, "rank": null, "superseded": false}],
       "blobs": [{"digest": hex, "size": bytes, "time": …, "content": base64}],
@@ -270,6 +270,7 @@ def _session(state: SessionState) -> Document:
         "last_seq": state.last_seq,
         "last_reply": reply,
         "partial": state.partial,
+        "ended": state.ended,
     }
 
 
@@ -458,6 +459,7 @@ def _loaded_session(session: Document) -> SessionState:
         session["last_seq"],
         last_reply,
         session["partial"],
+        session["ended"],
     )
 
 

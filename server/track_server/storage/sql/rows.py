@@ -87,7 +87,7 @@ def lease_row(lease: Lease) -> tuple[Any, ...]:
 def session_row(state: SessionState) -> tuple[Any, ...]:
     """A session."""
     reply = state.last_reply or (None, None)
-    return state.sid, state.user, state.epoch, state.last_seq, *reply, state.partial
+    return state.sid, state.user, state.epoch, state.last_seq, *reply, state.partial, state.ended
 
 
 def rejected_row(record: Rejected) -> tuple[Any, ...]:

@@ -309,12 +309,13 @@ class SqlView:
     def session(self, sid: bytes) -> SessionState | None:
         """What is known of a session."""
         rows = self._rows(
-            'SELECT "user", epoch, last_seq, partial, last_reply_seq, last_reply FROM session WHERE sid = ?',
+            'SELECT "user", epoch, last_seq, partial, ended, last_reply_seq, last_reply FROM session '
+            "WHERE sid = ?",
             [sid],
         )
-        for user, epoch, last_seq, partial, reply_seq, reply in rows:
+        for user, epoch, last_seq, partial, ended, reply_seq, reply in rows:
             last_reply = None if reply_seq is None else (reply_seq, reply)
-            return SessionState(sid, user, epoch, last_seq, last_reply, partial)
+            return SessionState(sid, user, epoch, last_seq, last_reply, partial, ended)
         return None
 
     def rejected(self, trial: bytes | None, start: int, limit: int) -> list[Rejected]:

@@ -81,7 +81,8 @@ _TABLES: Final = (
         last_seq INTEGER NOT NULL,
         last_reply_seq INTEGER,
         last_reply BLOB,
-        partial INTEGER NOT NULL         -- series of the record behind last_seq that are stored
+        partial INTEGER NOT NULL,        -- series of the record behind last_seq that are stored
+        ended REAL                       -- when its process was last alive, if what it has left was sent
     ) WITHOUT ROWID
     """,
     """

@@ -110,8 +110,8 @@ INSERT OR IGNORE INTO group_trial("group", trial)
 VALUES((SELECT id FROM trial_group WHERE uid = ?), (SELECT id FROM trial WHERE key = ?))
 """
 _PUT_SESSION: Final = """
-INSERT OR REPLACE INTO session(sid, "user", epoch, last_seq, last_reply_seq, last_reply, partial)
-VALUES(?, ?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO session(sid, "user", epoch, last_seq, last_reply_seq, last_reply, partial, ended)
+VALUES(?, ?, ?, ?, ?, ?, ?, ?)
 """
 _PUT_REJECTED: Final = f"INSERT INTO rejected({REJECTED_COLUMNS}) VALUES({', '.join('?' * 14)})"
 _THIN_REJECTED: Final = """
