@@ -137,27 +137,64 @@ export function formatLocation({ view, params }: Location, embedded = EMBEDDED):
   return path + (query === "" ? "" : `?${query}`);
 }
 
-/** Addresses longer than this are kept in the browser, under a short name that stands in the address. */
-const LONGEST = 6_000;
-const LONG = "state";
+/** Values longer than this are kept in the browser, under a short name that stands in the address instead. */
+const LONGEST = 4_000;
+const MOST_KEPT = 8;
+const KEPT = "track.kept";
+const NAME = /^~[0-9a-z]+$/;
+/** Names of values of this page: hundreds of links may hold one of them. */
+const names = new Map<string, string>();
 
-function expand(location: Location): Location {
-  const name = location.params.get(LONG);
-  if (name === undefined) return location;
-  const kept = localStorage.getItem(`track.state.${name}`);
-  return kept === null ? location : { view: location.view, params: parseLocation("", kept).params };
+function nameOf(value: string): string {
+  const known = names.get(value);
+  if (known !== undefined) return known;
+  const name = `~${hashOf(value, 0).toString(36)}${hashOf(value, 1).toString(36)}`;
+  keep(name, value);
+  names.set(value, name);
+  for (const [old] of [...names].slice(0, -MOST_KEPT)) names.delete(old);
+  return name;
 }
 
-function shorten(location: Location): string {
-  const whole = formatLocation(location);
-  if (whole.length <= LONGEST) return whole;
-  const search = whole.slice(whole.indexOf("?") + 1);
-  let hash = 5381n;
-  for (const char of search) hash = (hash * 33n + BigInt(char.codePointAt(0) ?? 0)) % 2n ** 64n;
-  const name = hash.toString(36);
-  localStorage.setItem(`track.state.${name}`, search);
-  const kept = [...location.params].filter(([param]) => param === DATABASE);
-  return formatLocation({ view: location.view, params: new Map([...kept, [LONG, name]]) });
+/** Store a value; the oldest make room for it. */
+function keep(name: string, value: string): void {
+  const others = (localStorage.getItem(KEPT) ?? "")
+    .split(" ")
+    .filter((other) => other !== "" && other !== name);
+  for (const old of others.splice(MOST_KEPT - 1)) localStorage.removeItem(KEPT + old);
+  for (;;) {
+    try {
+      localStorage.setItem(KEPT + name, value);
+      localStorage.setItem(KEPT, [name, ...others].join(" "));
+      return;
+    } catch {
+      const old = others.pop();
+      // A browser that stores nothing: the address works while the page is open.
+      if (old === undefined) return;
+      localStorage.removeItem(KEPT + old);
+    }
+  }
+}
+
+function hashOf(text: string, seed: number): number {
+  let hash = 2166136261 ^ seed;
+  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 16777619);
+  return hash >>> 0;
+}
+
+function expand({ view, params }: Location): Location {
+  const found = [...params].map(([param, value]): [string, string] => [
+    param,
+    NAME.test(value) ? (localStorage.getItem(KEPT + value) ?? value) : value,
+  ]);
+  return { view, params: new Map(found) };
+}
+
+function shorten({ view, params }: Location): string {
+  const short = [...params].map(([param, value]): [string, string] => [
+    param,
+    value.length > LONGEST ? nameOf(value) : value,
+  ]);
+  return formatLocation({ view, params: new Map(short) });
 }
 
 const inBrowser = typeof window !== "undefined";

@@ -491,6 +491,17 @@ def test_nothing_keeps_people_with_disabilities_out(
     assert found.violations_count == 0, found.generate_report()
 
 
+def test_paper_is_white_whatever_the_theme(open_page: Open, runs: TrackClient) -> None:
+    page = open_page("/runs?project=vision", color_scheme="dark")
+    expect(rows(page).first).to_be_visible()
+    page.evaluate(
+        "addEventListener('beforeprint', () => { window.printed = document.documentElement.dataset.theme })"
+    )
+    page.pdf()
+    assert page.evaluate("window.printed") == "light"
+    expect(page.locator("html[data-theme=dark]")).to_be_attached()
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_window(open_page: Open, runs: TrackClient, width: int) -> None:
     for path in ("/", "/runs?project=vision"):

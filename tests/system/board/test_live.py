@@ -19,6 +19,18 @@ from track import TrackClient
 TABS = 8
 """More than the six connections that a browser allows to one host."""
 
+SILENCE_MS = 60_000
+"""Longer than a page waits for a sign of life."""
+
+ATTEMPTS = 30
+"""More than are made to connect in a minute, if they are made less and less often."""
+
+SEEN = """(seen) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => !seen });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""Tells a page that its tab came into sight or left it: without a window every tab is in sight."""
+
 RUN = """
 with client.new_trial(name="worker", arguments={"a": 1}) as trial:
     trial.log_metrics(loss=0.5)
@@ -130,6 +142,109 @@ def test_a_paused_page_stays_as_it_is_until_it_goes_on(
         expect(row_of(paused, "runs on").get_by_role("gridcell").first).to_have_text("2")
 
 
+def test_a_row_stays_in_its_place_when_the_value_changes_by_which_it_is_sorted(
+    server: ServerProcess, client: TrackClient, person: Callable[..., Person]
+) -> None:
+    project = client.set_project(name="sorted", force=True)
+    with client.new_trial(name="ends", force=True) as trial:
+        trial.log_metrics(step=0, loss=2.0)
+    with client.new_trial(name="runs on", force=True) as trial:
+        trial.log_metrics(step=0, loss=1.0)
+        client.save()
+        address = f"/runs?project={project.uid}&columns=metrics.loss.last&order=metrics.loss.last"
+        page = person(server.board).open(address)
+        expect(row_of(page, "runs on")).to_have_attribute("aria-rowindex", "2")
+
+        trial.log_metrics(step=1, loss=3.0)
+        client.save()
+
+        expect(row_of(page, "runs on").get_by_role("gridcell").first).to_have_text("3")
+        again = page.get_by_role("button", name="Values have changed: sort again")
+        expect(again).to_be_visible()
+        expect(row_of(page, "runs on")).to_have_attribute("aria-rowindex", "2")
+        again.click()
+        expect(row_of(page, "runs on")).to_have_attribute("aria-rowindex", "3")
+
+
+def test_a_page_out_of_sight_asks_nothing_until_it_is_seen(
+    server: ServerProcess, client: TrackClient, person: Callable[..., Person]
+) -> None:
+    project = client.set_project(name="hidden page", force=True)
+    with client.new_trial(name="runs on", force=True) as trial:
+        trial.log_metrics(step=0, loss=1.0)
+        client.save()
+        address = f"/runs?project={project.uid}&columns=metrics.loss.last"
+        away, watched = person(server.board), person(server.board)
+        hidden, seen = away.open(address), watched.open(address)
+        expect(row_of(hidden, "runs on").get_by_role("gridcell").first).to_have_text("1")
+        expect(hidden.get_by_role("columnheader")).to_have_count(2)
+        hidden.evaluate(SEEN, False)
+        before = len(away.calls)
+
+        for loss in (2.0, 3.0):
+            trial.log_metrics(step=int(loss), loss=loss)
+            client.save()
+            expect(row_of(seen, "runs on").get_by_role("gridcell").first).to_have_text(f"{loss:g}")
+
+        assert away.calls[before:] == []
+        hidden.evaluate(SEEN, True)
+        expect(row_of(hidden, "runs on").get_by_role("gridcell").first).to_have_text("3")
+
+
+def test_a_chart_that_has_grown_much_is_cut_anew(
+    server: ServerProcess, client: TrackClient, person: Callable[..., Person]
+) -> None:
+    project = client.set_project(name="grows", force=True)
+    with client.new_trial(name="runs on", force=True) as trial:
+        trial.log_metrics(step=0, loss=1.0)
+        client.save()
+        page = person(server.board).open(f"/charts?project={project.uid}")
+        expect(page.get_by_role("img", name="loss of 1 curves")).to_be_visible()
+
+        # Beyond what a picture shows, each point would cost the page memory for ever.
+        with page.expect_response(call_of("fetch_columns")):
+            for step in range(1, 1_000):
+                trial.log_metrics(step=step, loss=1.0)
+            client.save()
+
+
+def test_a_look_that_fails_leaves_what_is_shown(
+    server: ServerProcess, client: TrackClient, person: Callable[..., Person]
+) -> None:
+    project = client.set_project(name="fails", force=True)
+    with client.new_trial(name="runs on", force=True) as trial:
+        trial.log_metrics(step=0, loss=1.0)
+        client.save()
+        page = person(server.board).open(f"/charts?project={project.uid}")
+        expect(page.get_by_role("img", name="loss of 1 curves")).to_be_visible()
+        page.route("**/call/fetch_fields", lambda route: route.abort())
+
+        with page.expect_event("requestfailed"):
+            trial.log_metrics(step=1, loss=1.0)
+            client.save()
+
+        expect(page.get_by_role("img", name="loss of 1 curves")).to_be_visible()
+        expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_server_that_is_silent_counts_as_unreachable_until_it_is_heard_again(
+    tmp_path: Path, person: Callable[..., Person]
+) -> None:
+    with ServerProcess(f"sqlite:{tmp_path / 'runs.db'}", tmp_path / "home", "--http", "0") as server:
+        page = person(server.board).context.new_page()
+        page.clock.install()
+        page.goto(server.board)
+        expect(page.get_by_role("button", name="Live")).to_be_visible()
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            page.clock.fast_forward(SILENCE_MS)
+            expect(page.get_by_role("alert")).to_contain_text("The server cannot be reached")
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        page.get_by_role("button", name="Try now").click()
+        expect(page.get_by_role("button", name="Live")).to_be_visible()
+
+
 def test_eight_tabs_load_and_stay_live(
     server: ServerProcess, client: TrackClient, person: Callable[..., Person]
 ) -> None:
@@ -183,7 +298,8 @@ def test_a_page_is_grey_while_its_server_restarts_and_live_again_without_a_reloa
         board, port, uri = server.board, server.served.port, server.served.join("script")
         with TrackClient(uri) as client:
             log_empty(client, "first")
-        page = person(board).open("/runs")
+        watched = person(board)
+        page = watched.open("/runs")
         expect(row_of(page, "first")).to_be_visible()
         expect(page.get_by_role("button", name="Live")).to_be_visible()
         loaded = page.evaluate("() => performance.timeOrigin")
@@ -191,10 +307,14 @@ def test_a_page_is_grey_while_its_server_restarts_and_live_again_without_a_reloa
     expect(page.get_by_role("alert")).to_contain_text(re.compile(r"what is shown is \d+ s old"))
     expect(page.locator("html.stale")).to_be_attached()
     expect(row_of(page, "first")).to_be_visible()
+    with TrackClient(store) as client:
+        log_empty(client, "meanwhile")
 
     with ServerProcess(store, home, "--http", str(urlsplit(board).port), port=port):
         expect(page.get_by_role("button", name="Live")).to_be_visible()
         expect(page.get_by_role("alert")).to_have_count(0)
+        expect(row_of(page, "meanwhile")).to_be_visible()
+        assert watched.calls.count("/api/v1/events") < ATTEMPTS
         with TrackClient(uri) as client:
             log_empty(client, "second")
         expect(row_of(page, "second")).to_be_visible()

@@ -14,6 +14,9 @@ from track import TrackClient
 
 TRIALS = 10_000
 
+LONGEST_ADDRESS = 8_000
+"""Proxies and chats refuse or cut longer ones."""
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -69,6 +72,19 @@ def test_sorting_by_a_statistic_puts_the_best_of_all_first(
     header.get_by_role("button", name="loss min").click()
     expect(header).to_have_attribute("aria-sort", "descending")
     expect(row_of(page, best_of(store)[0])).to_have_count(0)
+
+
+def test_the_address_of_ten_thousand_selected_runs_is_short_and_brings_them_back(
+    url: str, person: Callable[..., Person]
+) -> None:
+    page = person(url).open("/runs?columns=status")
+    expect(row_of(page, f"trial {TRIALS - 1}")).to_be_visible()
+    page.get_by_role("grid", name="Runs").get_by_role("checkbox", name="Select all").click()
+    tools = page.get_by_role("toolbar", name="Selected runs")
+    expect(tools).to_contain_text("10,000 selected")
+    assert len(page.url) < LONGEST_ADDRESS
+    page.reload()
+    expect(tools).to_contain_text("10,000 selected")
 
 
 def test_each_metric_column_has_a_statistic_of_its_own(url: str, person: Callable[..., Person]) -> None:

@@ -1,7 +1,7 @@
 // Runs: the table of all that the filter selects.
 import type { JSX } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { call, type Fields, type Query, type TrialId } from "../api";
+import { call, type Fields, type Query, type TrialId, Unreachable } from "../api";
 import { plural } from "../format";
 import { useFetch, useLive, useMayWrite, useQuery } from "../hooks";
 import { writeJson } from "../json";
@@ -207,7 +207,7 @@ export function Runs(): JSX.Element {
           <ColumnChooser fields={fields} chosen={names} isDefault={chosen === null} onChange={setChosen} />
         </div>
       )}
-      {data.error !== null && total !== null && (
+      {data.error !== null && total !== null && !(data.error instanceof Unreachable) && (
         <Banner kind="error">
           {data.error.message}{" "}
           <button type="button" class="link" onClick={data.reload}>
