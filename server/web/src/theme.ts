@@ -80,7 +80,8 @@ export function applyTheme(): void {
   showTheme(theme === "dark" || (theme === "system" && darkSystem().matches));
 }
 
-function showTheme(dark: boolean): void {
+/** Show the page dark, or light. */
+export function showTheme(dark: boolean): void {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   for (const listener of [...listeners]) listener();
 }

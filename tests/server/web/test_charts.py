@@ -141,6 +141,26 @@ def test_of_ten_thousand_metrics_all_are_found_and_few_are_in_the_page(
     expect(page.get_by_role("article")).to_have_count(20)
 
 
+def test_paper_has_charts_within_their_frames_which_line_is_which_run_and_no_buttons(
+    open_page: Open, runs: TrackClient
+) -> None:
+    page = open_page("/charts?project=vision", viewport={"width": 1000, "height": 400})
+    expect(curves(page, "loss", DRAWN)).to_be_visible()
+    legend = page.locator(".on-paper").filter(has_text="run 24")
+    expect(legend).to_be_hidden()
+
+    page.emulate_media(media="print")
+
+    expect(legend).to_be_visible()
+    expect(page.get_by_text("Charts that were not scrolled to are left out.")).to_be_visible()
+    expect(chart(page, "loss").get_by_role("button", name="log")).to_be_hidden()
+    for place in chart(page, "loss").all():
+        frame, picture = place.bounding_box(), place.locator("canvas").bounding_box()
+        assert frame is not None
+        assert picture is not None
+        assert picture["x"] + picture["width"] <= frame["x"] + frame["width"]
+
+
 def test_a_chart_of_huge_values_is_saved_with_texts_at_its_axes(open_page: Open, runs: TrackClient) -> None:
     page = open_page("/charts?project=vision&draw=1")
     expect(curves(page, "train/huge", 1)).to_be_visible()

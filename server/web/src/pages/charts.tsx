@@ -16,11 +16,12 @@ import { both, useFetch, useLive, useQuery } from "../hooks";
 import { writeJson } from "../json";
 import { useKeys } from "../keys";
 import { Icon } from "../parts/icons";
+import { LineSwatch } from "../parts/runlist";
 import { Empty, ErrorBox, Loading } from "../parts/states";
 import { type Run, useDrawn, useRuns } from "../runs";
 import { useAxis, useSelection, useSmoothing, useUndrawn } from "../state";
 import "./charts.css";
-import { ChartCard, HEIGHTS } from "./charts/card";
+import { ChartCard, HEIGHTS, NotSeen } from "./charts/card";
 import {
   type ChartSize,
   turned,
@@ -177,6 +178,8 @@ function Grid(props: {
           {grouping.colours.size >= MOST_GROUPS && `; the ${MOST_GROUPS} largest ones`}
         </p>
       )}
+      {grouping === null && <PaperLegend runs={runs} />}
+      <NotSeen />
       {grouping !== null && <GroupLegend colours={grouping.colours} />}
       {sections.map(([name, some]) => (
         <Section
@@ -219,6 +222,20 @@ const SMOOTHINGS = [0.6, 0.9, 0.97, 0.99, 0.997] as const;
 
 /** Groups in the legend. */
 const MOST_NAMED = 40;
+
+/** Which line is which run, where the list on the left is not beside the charts. */
+function PaperLegend({ runs }: { runs: readonly Run[] }): JSX.Element {
+  return (
+    <ul class="group-legend on-paper" aria-hidden="true">
+      {runs.slice(0, MOST_NAMED).map((run) => (
+        <li key={run.id}>
+          <LineSwatch colour={run.colour} dash={run.dash} /> {run.name}
+        </li>
+      ))}
+      {runs.length > MOST_NAMED && <li>and {formatCount(runs.length - MOST_NAMED)} more</li>}
+    </ul>
+  );
+}
 
 /** Which colour is which group; the one under the pointer stands out in all charts. */
 function GroupLegend({ colours }: { colours: ReadonlyMap<string, string> }): JSX.Element {

@@ -29,7 +29,7 @@ import { Status, statusKind } from "../parts/status";
 import { notifyError } from "../parts/toasts";
 import { type Run as DrawnRun, runOfTrial } from "../runs";
 import { escapeText, useTrial } from "../state";
-import { ChartCard } from "./charts/card";
+import { ChartCard, NotSeen } from "./charts/card";
 import { useCards, usePins } from "./charts/settings";
 import "./charts.css";
 import "./run.css";
@@ -367,6 +367,7 @@ function RunCharts({ trial, run }: { trial: Trial; run: DrawnRun }): JSX.Element
   const ordered = [...pinned, ...charts.filter((chart) => !pins.includes(chart.id))];
   return (
     <Part title="Charts" count={charts.length}>
+      <NotSeen />
       <div class="chart-grid size-m">
         {ordered.slice(0, shown).map((chart) => (
           <ChartCard

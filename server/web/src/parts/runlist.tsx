@@ -108,7 +108,7 @@ function RunItem(props: {
 }
 
 /** A line as it is drawn in charts. */
-function LineSwatch({ colour, dash }: { colour: string; dash: readonly number[] }): JSX.Element {
+export function LineSwatch({ colour, dash }: { colour: string; dash: readonly number[] }): JSX.Element {
   return (
     <svg class="line-swatch" viewBox="0 0 18 10" aria-hidden="true">
       <path d="M1 5h16" style={{ stroke: colour }} stroke-dasharray={dash.join(" ") || undefined} />

@@ -20,6 +20,7 @@ import { parseJson, writeJson } from "../json";
 import { Markdown } from "../parts/markdown";
 import { Status } from "../parts/status";
 import { type Run, runOf } from "../runs";
+import { showTheme } from "../theme";
 import "../style.css";
 import "../pages/charts.css";
 import "./report.css";
@@ -294,10 +295,12 @@ function Notes({ runs }: { runs: readonly ReportRun[] }): JSX.Element {
 }
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const follow = () => {
-  document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
-};
+const follow = () => showTheme(dark.matches);
 follow();
+dark.addEventListener("change", follow);
+// Paper is white.
+window.addEventListener("beforeprint", () => showTheme(false));
+window.addEventListener("afterprint", follow);
 const data = document.getElementById("report-data")?.textContent;
 const root = document.getElementById("report");
 if (root !== null && data) render(<App report={parseJson(data)} />, root);

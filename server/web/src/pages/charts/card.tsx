@@ -148,7 +148,7 @@ function Card(props: CardProps): JSX.Element {
   return (
     <article
       ref={card}
-      class={`chart-card${own.big ? " big" : ""}`}
+      class={`chart-card${own.big ? " big" : ""}${isThere ? "" : " not-fetched"}`}
       aria-label={`Chart ${heading}`}
       data-chart={props.spec.id}
       onMouseEnter={() => props.onFocus?.(props.spec.id)}
@@ -261,6 +261,11 @@ function Card(props: CardProps): JSX.Element {
       {own.table && <Values curves={curves} />}
     </article>
   );
+}
+
+/** On paper: why charts are missing there. */
+export function NotSeen(): JSX.Element {
+  return <p class="hint on-paper not-seen">Charts that were not scrolled to are left out.</p>;
 }
 
 function allSeries(spec: ChartSpec, runs: readonly Run[]) {

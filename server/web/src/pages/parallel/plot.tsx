@@ -80,7 +80,7 @@ export function Plot(props: PlotProps): JSX.Element {
         <ol class="par-heads" aria-label="Axes">
           {axes.map((axis, at) => props.header(axis, at, layout.xs[at] as number, layout.xs))}
         </ol>
-        <div class="par-plot" ref={plot}>
+        <div class="par-plot" ref={plot} style={{ "--seen": `${height}px` }}>
           {room > 0 && <LinesCanvas {...props} layout={layout} lines={lines} />}
           {room > 0 && (
             <MarksCanvas {...props} layout={layout} lines={lines} hovered={hovered?.row ?? null} />
