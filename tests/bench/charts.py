@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -13,8 +14,8 @@ import apsw
 
 from tables import Table
 from track_protocol.wire.batch import METRIC
-from track_protocol.wire.codec import encode
 from track_protocol.wire.columns import pack
+from track_server.http.frames import columns_frame
 from track_server.storage.chunks import decode_chunk
 from track_server.storage.contract import Points, SeriesKey
 from track_server.storage.outlines import outline_of
@@ -36,7 +37,10 @@ _TIMES: Final = 5
 
 def measure(folder: Path, quick: bool) -> None:
     """Cut series into columns in the process of the store, and print the times."""
-    charts = Table("series x points -> columns", "CPU ms", "KB", "bare CPU ms", "÷ bare", "a tail CPU ms")
+    again = "again CPU ms"
+    charts = Table(
+        "series x points -> columns", "CPU ms", again, "KB", "bare CPU ms", "÷ bare", "a tail CPU ms"
+    )
     outlines = Table("chunks of", "points", "bytes", "outlines %", "CPU ms to make one")
     for series, points, width in _CASES[quick]:
         store = open_store(folder / f"{series}-{points}.db", exclusive=True)
@@ -48,13 +52,17 @@ def measure(folder: Path, quick: bool) -> None:
         answer = _columns(store, keys, width)
         if sum(each["count"] for each in answer) != series * points:
             raise RuntimeError("the columns have other points than those that were logged")
-        seconds = _seconds(lambda: _columns(store, keys, width))  # noqa: B023 - called at once
+        # Of another width they were not read before.
+        widths = count(width + 1)
+        seconds = _seconds(lambda: _columns(store, keys, next(widths)))  # noqa: B023 - called at once
+        repeated = _seconds(lambda: _columns(store, keys, width))  # noqa: B023 - called at once
         bare = _seconds(lambda: [decode_chunk(chunk) for chunk in chunks])  # noqa: B023 - called at once
         tail = _seconds(lambda: _tails(store, keys, points - 10))  # noqa: B023 - called at once
         charts.add(
             f"{label} -> {width:,}",
             f"{1e3 * seconds:.1f}",
-            f"{len(encode(answer)) / 1e3:.0f}",
+            f"{1e3 * repeated:.1f}",
+            f"{len(columns_frame(answer)) / 1e3:.0f}",
             f"{1e3 * bare:.1f}",
             f"{seconds / bare:.2f}",
             f"{1e3 * tail / series:.2f}",

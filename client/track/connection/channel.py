@@ -7,15 +7,12 @@ with this room, which only happens for a ``socket:`` URI.
 
 from __future__ import annotations
 
-import contextlib
 import encodings.idna  # noqa: F401  # `socket` imports it on first use, and that is on a thread: see below
-import errno
 import logging
 import math
 import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +53,9 @@ class Channel:
         self._shown = shown
         _log.debug("connecting to %s", shown)
         try:
-            connected = _connected(_addresses(host, port, deadline), deadline)
+            connected = socket.create_connection(
+                (host, port), timeout=max(0.001, deadline - time.monotonic())
+            )
         except (OSError, UnicodeError) as error:  # the latter for an impossible host name
             reason = _why(error) if isinstance(error, OSError) else "it is not a host name"
             raise ServerUnreachable(
@@ -182,51 +181,6 @@ class Channel:
         if not self._descriptor.is_ours:
             raise ConnectionLost(f"the program has closed the descriptor of the connection to {self._shown}")
         return self._socket
-
-
-def _addresses(host: str, port: int, deadline: float) -> list[tuple[str, int]]:
-    """The addresses of a host.
-
-    A look-up ends when it likes, so a name has a thread of its own: a name server that does not answer must
-    not take the time of other hosts.
-
-    Raises:
-        OSError: it is not known, or not in time.
-        UnicodeError: it is not a host name.
-    """
-    found: list[tuple[str, int]] = []
-    failed: list[Exception] = []
-
-    def look_up() -> None:
-        try:
-            for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                found.append((str(address[0]), port))
-        except (OSError, UnicodeError) as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=look_up, name="track-look-up", daemon=True)
-    try:
-        thread.start()
-        thread.join(max(0.001, deadline - time.monotonic()))
-    except RuntimeError:  # no thread starts any more when the program ends
-        look_up()
-    if failed:
-        raise failed[0]
-    if not found:
-        raise TimeoutError(errno.ETIMEDOUT, "its name was not found in time")
-    return found
-
-
-def _connected(addresses: list[tuple[str, int]], deadline: float) -> socket.socket:
-    """A connection to the first of some addresses that accepts it.
-
-    Raises:
-        OSError: none does; the last one's reason.
-    """
-    for address in addresses[:-1]:
-        with contextlib.suppress(OSError):
-            return socket.create_connection(address, max(0.001, deadline - time.monotonic()))
-    return socket.create_connection(addresses[-1], max(0.001, deadline - time.monotonic()))
 
 
 def client_context(cafile: Path | None = None) -> ssl.SSLContext:

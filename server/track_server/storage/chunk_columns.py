@@ -31,7 +31,7 @@ import zstandard
 
 from track_protocol.wire.columns import Column, unpack
 from track_server.storage import exactjson
-from track_server.storage.numbers import FloatBits, as_floats
+from track_server.storage.numbers import FloatSums, as_floats
 
 __all__ = [
     "MAX_POINTS",
@@ -262,7 +262,7 @@ def decode_numbers(code: str, form: int, data: bytes, count: int, *, sparse: boo
         first, stride = _PAIR.unpack(data)
         return range(first, first + stride * count, stride) if stride else [first] * count
     if form == _DELTA and code == "d" and sparse:
-        return FloatBits(list(_accumulated(data, count)))
+        return FloatSums(*_differences(data, count))
     column = decode_column(code, form, data, count)
     return unpack(column) if code in _NUMERIC else as_floats(column)
 
@@ -291,9 +291,14 @@ def _decode_plane(kind: int, data: bytes, count: int) -> bytes:
     return zstd.decompress(data, max_output_size=count) if kind == _ZSTD else data
 
 
-def _accumulated(data: bytes, count: int) -> Iterable[int]:
+def _differences(data: bytes, count: int) -> tuple[int, int, Sequence[int]]:
+    """The first value, what is to be added to each difference, and the differences."""
     first, low = _PAIR.unpack_from(data)
-    deltas = _numbers("q", _decode_planes(data[_PAIR.size :], count - 1))
+    return first, low, _numbers("q", _decode_planes(data[_PAIR.size :], count - 1))
+
+
+def _accumulated(data: bytes, count: int) -> Iterable[int]:
+    first, low, deltas = _differences(data, count)
     increments = map(add, deltas, repeat(low)) if low else deltas
     return accumulate(increments, initial=first)
 

@@ -369,8 +369,11 @@ export async function callBinary<M extends keyof BinaryMethods>(
   return decodeSeries(await answer.arrayBuffer()) as BinaryMethods[M][1];
 }
 
+/** A column of its own; `[name]` of one number for all, `[name, other]` with those of another one before it. */
+type ArrayName = string | [name: string, other?: string];
+
 interface Header {
-  series: (null | { error: string } | { n: number; arrays: string[]; [scalar: string]: unknown })[];
+  series: (null | { error: string } | { n: number; arrays: ArrayName[]; [scalar: string]: unknown })[];
 }
 
 /**
@@ -385,9 +388,18 @@ export function decodeSeries(body: ArrayBuffer): (Record<string, unknown> | null
     if (item === null || !("arrays" in item)) return item;
     const { n, arrays, ...scalars } = item;
     const decoded: Record<string, unknown> = scalars;
-    for (const name of arrays) {
-      decoded[name] = new Float64Array(body, offset, n);
-      offset += n * 8;
+    for (const column of arrays) {
+      if (typeof column === "string") {
+        decoded[column] = new Float64Array(body, offset, n);
+        offset += n * 8;
+        continue;
+      }
+      const [name, other] = column;
+      if (other !== undefined) decoded[name] = decoded[other];
+      else {
+        decoded[name] = new Float64Array(n).fill(new Float64Array(body, offset, 1)[0] as number);
+        offset += 8;
+      }
     }
     return decoded;
   });

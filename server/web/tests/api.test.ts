@@ -33,6 +33,20 @@ test("series come as views of the answer, missing and damaged ones in their plac
   assert.deepEqual([...last.x], [9]);
 });
 
+test("a column may be one number for all, or another column again", () => {
+  const header = {
+    series: [
+      { n: 3, arrays: ["x", ["step", "x"], ["odd"], "last"] },
+      { n: 1, arrays: ["x"] },
+    ],
+  };
+  const [first, second] = decodeSeries(encode(header, [[1, 2, 3], [7], [4, 5, 6], [9]]));
+  assert.deepEqual(first?.step, Float64Array.of(1, 2, 3));
+  assert.deepEqual(first?.odd, Float64Array.of(7, 7, 7));
+  assert.deepEqual(first?.last, Float64Array.of(4, 5, 6));
+  assert.deepEqual(second?.x, Float64Array.of(9));
+});
+
 test("the header may have any length", () => {
   for (let length = 0; length < 9; length++) {
     const header = { series: [{ n: 1, arrays: ["x"], pad: " ".repeat(length) }] };

@@ -24,11 +24,15 @@ def read(frame: bytes) -> list[Any]:
     at += -at % 8
     found = []
     for described in header["series"]:
-        arrays = {}
-        for name in (described or {}).get("arrays", []):
-            assert at % 8 == 0
-            arrays[name] = struct.unpack_from(f"<{described['n']}d", frame, at)
-            at += 8 * described["n"]
+        arrays: dict[str, Any] = {}
+        for column in (described or {}).get("arrays", []):
+            name, *other = [column] if isinstance(column, str) else column
+            if other:
+                arrays[name] = arrays[other[0]]
+                continue
+            count, times = (described["n"], 1) if isinstance(column, str) else (1, described["n"])
+            arrays[name] = struct.unpack_from(f"<{count}d", frame, at) * times
+            at += 8 * count
         found.append(None if described is None else described | arrays)
     assert at == len(frame)
     return found
@@ -41,12 +45,32 @@ def packed(*values: float) -> bytes:
 @given(st.lists(st.lists(st.floats(), max_size=5), max_size=4), st.text())
 def test_columns_come_back_bit_by_bit(series: list[list[float]], name: str) -> None:
     frame = columns_frame(
-        [{"axis": name, "x": packed(*values), "mean": packed(*values)} for values in series]
+        [
+            {
+                "axis": name,
+                "x": packed(*values),
+                "mean": packed(*values),
+                "min": packed(*reversed(values)),
+                "odd": bytes(8 * len(values)),
+            }
+            for values in series
+        ]
     )
     for values, found in zip(series, read(frame), strict=True):
         assert found["axis"] == name
         assert found["n"] == len(values)
         assert packed(*found["x"]) == packed(*found["mean"]) == packed(*values)
+        assert packed(*found["min"]) == packed(*reversed(values))
+        assert packed(*found["odd"]) == bytes(8 * len(values))
+
+
+def test_columns_that_say_nothing_new_take_no_room() -> None:
+    steps = packed(*range(1_000))
+    alone = len(columns_frame([{"x": steps}]))
+    frame = columns_frame(
+        [{"x": steps, "step": steps, "count_of": packed(*[7.0] * 1_000), "odd": bytes(8_000)}]
+    )
+    assert len(frame) < alone + 200
 
 
 def test_missing_and_damaged_series_are_in_their_places() -> None:

@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from operator import sub
 from typing import Any, Final, TypeVar
@@ -25,7 +26,9 @@ from track_server.storage.contract import ChartMeans, ChartWindow, Document, Ser
 from track_server.storage.numbers import as_float_bytes, as_floats
 from track_server.storage.outlines import BadOutline, Outline
 from track_server.storage.sql.chunk_rows import damaged_chunk
+from track_server.storage.sql.known_charts import KnownCharts, identity_of
 from track_server.storage.sql.source import Source
+from track_server.storage.sql.tables import KnownSummaries
 from track_server.storage.sql.view import SqlView
 
 __all__ = ["SqlSnapshot"]
@@ -179,7 +182,18 @@ class _Chunk:
 
 
 class SqlSnapshot(SqlView):
-    """What a connection sees within its transaction, charts included."""
+    """What a connection sees within its transaction, charts included.
+
+    Args:
+        source, known: see `SqlView`.
+        charts: columns that snapshots of the store share.
+    """
+
+    def __init__(
+        self, source: Source, known: KnownSummaries | None = None, charts: KnownCharts | None = None
+    ) -> None:
+        super().__init__(source, known)
+        self._charts = charts or KnownCharts()
 
     def chart_window(
         self, series: Sequence[SeriesKey], axis: str, low: float | None, high: float | None, width: int
@@ -202,7 +216,10 @@ class SqlSnapshot(SqlView):
         self, series: Sequence[SeriesKey], window: ChartWindow
     ) -> list[Document | TrackError | None]:
         """The columns of some series; see `track_server.storage.contract.Snapshot.chart_columns`."""
-        return [None if each is None else _outcome(each.columns) for each in self._readings(series, window)]
+        return [
+            None if each is None else _outcome(partial(each.known_columns, self._charts))
+            for each in self._readings(series, window)
+        ]
 
     def chart_means(
         self, series: Sequence[SeriesKey], window: ChartWindow
@@ -324,6 +341,19 @@ class _Reading:
         self._steps: list[float] = []
         self._times: list[float] = []
         self._values: list[float] = []
+
+    def known_columns(self, known: KnownCharts) -> Document:
+        """All that is known of each column, from what was read before if the series is as it was."""
+        series = self._series
+        described = (series.id, series.count, series.stepped, series.started)
+        identity = identity_of(described, self._rows, self._window)
+        if identity is None:
+            return self.columns()
+        found = known.get(identity)
+        if found is None:
+            found = self.columns()
+            known.add(identity, found)
+        return found
 
     def columns(self) -> Document:
         """All that is known of each column."""

@@ -14,6 +14,7 @@ import apsw
 from track_protocol.errors import StoreCorrupt, StoreError
 from track_server.storage.locks import StoreLock, check_local
 from track_server.storage.session_locks import SessionLocks
+from track_server.storage.sql.known_charts import KnownCharts
 from track_server.storage.sql.tables import KnownSummaries
 from track_server.storage.sqlite.admin import upgrade
 from track_server.storage.sqlite.compact import Compactor, GarbageCollector
@@ -98,7 +99,7 @@ class SqliteStore:
         self._pid = os.getpid()
         self._wal_looked = 0.0
         self._opened = 0
-        self._known = KnownSummaries()
+        self._known, self._charts = KnownSummaries(), KnownCharts()
         self._closed = False
         self._lock = lock or StoreLock(self._path, exclusive, served_as)
         try:
@@ -173,7 +174,7 @@ class SqliteStore:
     def snapshot(self, seconds: float | None = None) -> Iterator[SqliteSnapshot]:
         """A consistent view of what is committed; any thread."""
         with self._readers.snapshot(seconds) as db:
-            yield SqliteSnapshot(SqliteSource(db, self._path), self._known)
+            yield SqliteSnapshot(SqliteSource(db, self._path), self._known, self._charts)
 
     def maintain(self, seconds: float) -> bool:
         """Collect garbage, compact chunks and give free space back; True if more is left.
