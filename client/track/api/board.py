@@ -6,6 +6,7 @@ import atexit
 import os
 import subprocess
 import sys
+import weakref
 from html import escape
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ class Board:
 
     def __init__(self, process: subprocess.Popen[str], address: str, origin: str, height: int) -> None:
         self._process = process
+        _boards.add(self)
         page, _, fragment = address.partition("#")
         # A browser sends a frame's cookies only if it is of the same site as the page around it.
         host = urlsplit(origin).hostname
@@ -57,8 +59,14 @@ class Board:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def forget(self) -> None:
+        """In a forked child: close its copy of the pipe, with whose last copy the board ends."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def __enter__(self) -> Board:
         return self
@@ -67,11 +75,22 @@ class Board:
         self.close()
 
 
+_boards: Final[weakref.WeakSet[Board]] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    for each in list(_boards):
+        each.forget()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def board(uri: str | None = None, *, height: int = 720, origin: str | None = None) -> Board:
     """Show the board of a store in a notebook, for reading.
 
-    It is a process of its own, which ends with this one.  The browser has to be on this machine, or at the
-    other end of ``ssh -L``.
+    It is a process of its own, which ends with this one, however that ends.  The browser has to be on this
+    machine, or at the other end of ``ssh -L``.
 
     Args:
         uri: of the store; by default as for ``track.init``.
@@ -85,11 +104,12 @@ def board(uri: str | None = None, *, height: int = 720, origin: str | None = Non
     found = existing_uri(uri)
     origin = origin or _origin(os.environ.get("JUPYTER_SERVER_URL", _JUPYTER))
     command = [sys.executable, "-m", "track.cli", "board", "--no-browser", "--port", "0", "--embed", origin]
+    command += ["--end-with-stdin"]  # the kernel closes the pipe when it ends this process, however that ends
     # The URI may have a token, which other users would see on a command line.
     process = subprocess.Popen(  # noqa: S603 - of this program
         command,
         env={**os.environ, "TRACK_URI": found},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

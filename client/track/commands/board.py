@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -36,6 +39,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     add("--port", type=int, metavar="PORT", help="port on this machine (default: 8124, or a free one)")
     add("--no-browser", action="store_true", help="print the address only")
     add("--embed", metavar="ORIGIN", help="the origin whose pages may show the board in a frame, for reading")
+    add("--end-with-stdin", action="store_true", help="end when standard input does, for who starts it")
     add("--logout", action="store_true", help="end all logins of browsers with this user's server, and exit")
 
 
@@ -46,11 +50,21 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.port is not None and not 0 <= args.port <= 65_535:
         raise UsageError(f"--port {args.port}: a port is a number from 0 to 65535")
+    if args.end_with_stdin:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     with opened_for_board(_store(args.uri)) as store:
         interface = board_app("simpleboard")(store.protocol)
         options = BoardOptions(args.port, args.embed, interface=interface)
         show_board(store, options, opens_browser=not args.no_browser)
     return 0
+
+
+def _end_with_stdin() -> None:
+    """End this process when whoever holds the other end of its standard input has ended, or closes it."""
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def show_board(store: OpenStore, options: BoardOptions, *, opens_browser: bool) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -98,6 +101,36 @@ def test_it_ends_with_its_process(uri: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     wait_until(lambda: not Path(f"/proc/{done.stdout.strip()}").exists(), "the board has ended")
+
+
+@pytest.mark.parametrize("forks", [False, True], ids=["alone", "forked"])
+def test_it_ends_when_its_process_is_killed(uri: str, forks: bool) -> None:
+    script = f"""
+import os, signal, track
+board = track.board({uri!r})
+child = os.fork() if {forks} else None
+if child != 0:
+    print(board._process.pid, child or os.getpid(), flush=True)
+signal.pause()
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        board, child = map(int, process.stdout.readline().split())
+        process.kill()
+        process.wait(SECONDS)
+        try:
+            wait_until(lambda: has_ended(board), "the board has ended")
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except FileNotFoundError:
+        return True
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path: Path) -> None:
