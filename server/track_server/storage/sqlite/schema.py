@@ -72,7 +72,7 @@ _SETTINGS: Final = (
 _DURABLE: Final = "PRAGMA synchronous=FULL;"
 _FLEETING: Final = "PRAGMA synchronous=OFF;"
 _WRITER: Final = """
-PRAGMA cache_size=-4096;
+PRAGMA cache_size=-2048;
 PRAGMA wal_autocheckpoint=0;
 PRAGMA journal_size_limit=33554432;
 """
