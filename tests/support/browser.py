@@ -22,6 +22,20 @@ BUILD = ROOT / "server" / "web" / "build.py"
 SECONDS = 30.0
 """As long as a page may take on a machine that does much else."""
 
+_FEATURES_OF_PLAYWRIGHT = (
+    "AimEnabled,AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,"
+    "HttpsFirstBalancedModeAutoEnable,HttpsUpgrades,LensOverlay,MediaRouter,NetworkTimeServiceQuerying,"
+    "OptimizationHints,PaintHolding,PreconnectToSearch,ThirdPartyStoragePartitioning"
+)
+"""Those that Playwright switches off itself: the browser takes only the last list that it is given."""
+
+_ARGUMENTS = [
+    "--no-sandbox",  # tests run as root in containers, where Chromium's own sandbox cannot
+    # Each window would load two pages for the suggestions below its address bar, and a renderer for them:
+    # two thirds of the processor time of a window.
+    f"--disable-features={_FEATURES_OF_PLAYWRIGHT},WebUIOmniboxAimPopup,WebUIOmniboxPopup",
+]
+
 
 @pytest.fixture(scope="session")
 def built() -> Path:
@@ -41,9 +55,8 @@ def running_browser(*options: str) -> Iterator[Browser]:
         pytest.skip("chromium is not installed")
     library = pytest.importorskip("playwright.sync_api")
     library.expect.set_options(timeout=SECONDS * 1e3)
-    # Tests run as root in containers, where Chromium's own sandbox cannot.
     with library.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *options])
+        browser = playwright.chromium.launch(executable_path=found, args=[*_ARGUMENTS, *options])
         try:
             yield browser
         finally:
