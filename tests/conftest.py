@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -43,10 +44,22 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.option.basetemp is None and "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(_MEMORY):
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_MEMORY)
+    gc.disable()
 
 
 def _has_room(folder: Path) -> bool:
     return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= _ROOM_BYTES
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Collect garbage only behind the collection of tests, and never look at what it made again.
+
+    It makes hundreds of thousands of objects that live to the end: looking at them time and again takes a
+    quarter of the time of the collection, in each worker.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
