@@ -458,7 +458,7 @@ def test_no_server_for_the_stream_is_said_above_the_data(
     page.goto(f"{url}runs?project=vision")
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
     expect(rows(page).first).to_be_visible()
-    # Still without a server: with one, the page connects by itself, and the button may be gone before the click.
+    # Still without a server: with one, the page connects by itself, and the button may be gone too early.
     with page.expect_request("**/api/v1/events"):
         page.get_by_role("button", name="Try now").click()
     page.unroute("**/api/v1/events")
