@@ -231,6 +231,7 @@ def test_a_server_can_be_called_within_its_process(tmp_path: Path) -> None:
     with serving(settings) as served:
         client = SocketClient(served.join("ann", Role.WRITER))
         client.new_project(Project(name="p"))
+        client.flush()  # a call that waits for long returns before its answer
         server = served.server
         assert server is not None
         found = asyncio.run(server.exec(None, None, "fetch_projects", None, {"query": {}}))

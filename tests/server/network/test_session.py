@@ -162,9 +162,15 @@ def test_an_unauthenticated_peer_that_says_nothing_is_asked_to_come_back(setting
 
 
 def test_a_login_that_is_in_time_is_not_ended_later(settings: Settings) -> None:
-    with serving(limited(settings, login_seconds=0.3)) as served, peer(served) as ann:
-        ann.log_in(served.join("ann"))
-        assert select.select([ann.socket], [], [], 0.6)[0] == []
+    for seconds in (0.3, 3.0, 10.0):  # a busy machine may need more for a login
+        with serving(limited(settings, login_seconds=seconds)) as served, peer(served) as ann:
+            try:
+                ann.log_in(served.join("ann"))
+            except TooBusy:
+                continue
+            assert select.select([ann.socket], [], [], 2 * seconds)[0] == []
+            return
+    pytest.fail("no login was in time")
 
 
 def test_two_messages_of_a_login_at_once_end_it(unauthenticated: Peer) -> None:
