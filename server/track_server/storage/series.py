@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from track_protocol.wire.columns import Column
 from track_server.storage import exactjson
-from track_server.storage.chunk_columns import Encoded, encode_column, range_of, size_of
+from track_server.storage.chunk_columns import Encoded, encode_column, encode_times, range_of, size_of
 from track_server.storage.chunks import join_columns, slice_column, value_at
 from track_server.storage.contract import Chunk, Points, Series
 from track_server.storage.statistics import bounds_of, summary_of
@@ -113,7 +113,7 @@ def packed_chunk(first: int, points: Points) -> Chunk:
     count, columns = len(points), (points.steps, points.times, points.values)
     encoded = (
         encode_column(points.steps, packed=True),
-        encode_column(points.times, packed=True, smooth=True),
+        encode_times(points.times),
         encode_column(points.values, packed=True),
     )
     size = sum(size_of(each, count) for each in encoded)

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from track_protocol.wire.columns import Column, pack, unpack
-from track_server.storage.chunk_columns import decode_column, decode_numbers, encode_column, range_of, size_of
+from track_server.storage.chunk_columns import (
+    decode_column,
+    decode_numbers,
+    encode_column,
+    encode_times,
+    range_of,
+    size_of,
+)
 from track_server.storage.numbers import as_float_bytes, as_floats
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -98,6 +105,14 @@ def test_the_range_of_evenly_spaced_integers_is_known() -> None:
 
 def test_the_range_of_other_integers_is_not_known() -> None:
     assert range_of(encode_column(pack([1, 2, 4]), packed=False), 3) is None
+
+
+def test_the_same_times_of_several_series_are_packed_once() -> None:
+    times = [1.7e9 + step / 7 for step in range(1_000)]
+    first, other = encode_times(pack(times)), encode_times(pack(times[1:]))
+    assert encode_times(pack(times[1:])) is other
+    assert decode_column(*other, 999) == pack(times[1:])
+    assert encode_times(pack(times)) == first
 
 
 def test_times_take_about_two_bytes() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from track_protocol.wire.columns import Column
-from track_server.storage.chunk_columns import encode_column, size_of
+from track_server.storage.chunk_columns import encode_column, encode_times, size_of
 from track_server.storage.chunks import assemble, join_columns
 from track_server.storage.sql.chunk_rows import read_chunk
 
@@ -131,7 +131,7 @@ def merge(name: str, series: int, run: Sequence[SmallChunk], rows: Sequence[tupl
     count = len(times)
     encoded = (
         encode_column(steps, packed=True),
-        encode_column(times, packed=True, smooth=True),
+        encode_times(times),
         encode_column(values, packed=True),
     )
     size = sum(size_of(each, count) for each in encoded)
