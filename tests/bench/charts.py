@@ -52,8 +52,8 @@ def measure(folder: Path, quick: bool) -> None:
         answer = _columns(store, keys, width)
         if sum(each["count"] for each in answer) != series * points:
             raise RuntimeError("the columns have other points than those that were logged")
-        # Of another width they were not read before.
-        widths = count(width + 1)
+        # Of another width they were not read before; with more columns outlines may be too coarse.
+        widths = count(width - 1, -1)
         seconds = _seconds(lambda: _columns(store, keys, next(widths)))  # noqa: B023 - called at once
         repeated = _seconds(lambda: _columns(store, keys, width))  # noqa: B023 - called at once
         bare = _seconds(lambda: [decode_chunk(chunk) for chunk in chunks])  # noqa: B023 - called at once

@@ -52,7 +52,7 @@ function Page({ view }: { view: View }): JSX.Element {
 function Board(): JSX.Element {
   const { view } = useLocation();
   const query = useCompiledQuery();
-  const runs = useFetchedRuns(query);
+  const runs = useFetchedRuns(query, view);
   return (
     <QueryContext.Provider value={query}>
       <RunsContext.Provider value={runs}>
