@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +12,7 @@ from track.api.notices import say_ignored
 from track.api.values import Config, Summary
 from track.client import TrackClient
 from track.logger import TrialLogger
+from track.recording.fields import labels_of
 from track_protocol.model.entities import Trial
 from track_protocol.model.values import INT_MAX, INT_MIN, MAX_DEPTH
 
@@ -25,6 +26,7 @@ class Run:
         client: of the store.
         logger: of the trial.
         config: what ``init`` was given.
+        tags: likewise.
         id: by which the script calls the run; by default the trial's uid.
         is_resumed: whether the trial may have points already.
         on_end: called once it has ended.
@@ -41,6 +43,7 @@ class Run:
         client: TrackClient,
         logger: TrialLogger,
         config: Mapping[str, Any],
+        tags: Mapping[str, Any],
         id: str | None,
         is_resumed: bool,
         on_end: Callable[[Run], None],
@@ -53,6 +56,7 @@ class Run:
         self._step: int = _next_step(stored) if is_resumed else 0
         self._on_end = on_end
         self._has_ended = False
+        self._tags = tuple(tag for tag, value in {**stored.tags, **tags}.items() if value is True)
         said = stored.metadata.get("summary")
         self.config = Config(logger, {**stored.parameters, **config})
         self.summary = Summary(logger, said if isinstance(said, Mapping) else {}, lambda: self._last)
@@ -64,8 +68,33 @@ class Run:
 
     @property
     def name(self) -> str | None:
-        """Of the trial."""
+        """Of the trial; it may be set, as may the next two."""
         return self.trial.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.logger.rename(name)
+
+    @property
+    def notes(self) -> str | None:
+        """The description."""
+        return self.trial.description
+
+    @notes.setter
+    def notes(self, notes: str) -> None:
+        self.logger.rename(description=notes)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The labels without a value."""
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: Iterable[str]) -> None:
+        wanted = tuple(labels_of(tags))
+        self.logger.add_tags(labels_of([tag for tag in wanted if tag not in self._tags]))
+        self.logger.remove_tags(*[tag for tag in self._tags if tag not in wanted])
+        self._tags = wanted
 
     @property
     def project(self) -> str | None:

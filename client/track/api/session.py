@@ -147,7 +147,7 @@ def init(
     logger.start()
     if system_metrics:
         logger.log_system_metrics()
-    made = Run(client, logger, parameters, id, is_resumed, _ended)
+    made = Run(client, logger, parameters, labels, id, is_resumed, _ended)
     _Session.run = made
     return made
 

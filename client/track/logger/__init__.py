@@ -438,6 +438,34 @@ class TrialLogger(MediaLogger, CountdownLogger, Readable, Due):
         if tags and not self._is_open_for("tags", tags):
             self._log_call(lambda trial: self.protocol.add_trial_tags(trial, **tags))
 
+    def remove_tags(self, *names: str) -> None:
+        """Remove labels of the trial; never raises, and names that it does not have do no harm.
+
+        Args:
+            names: of the labels.
+        """
+        texts = [text_of(name) for name in names]
+        if texts:
+            self._log_call(lambda trial: self.protocol.remove_trial_tags(trial, texts))
+
+    def rename(self, name: str | None = None, description: str | None = None) -> None:
+        """Change what the trial is called and how it is described; its uid stays.  Never raises.
+
+        Args:
+            name: the new one; an empty text removes it, None leaves it as it is.
+            description: likewise.
+        """
+        given = {"name": name, "description": description}
+        texts = {field: text_of(text) for field, text in given.items() if text is not None}
+
+        def change(trial: Trial) -> None:
+            self.protocol.rename_trial(trial, **texts)
+            for field, text in texts.items():
+                setattr(trial, field, text or None)
+
+        if texts:
+            self._log_call(change)
+
     def _read(self, read: Values) -> Values:
         if read.problem:
             self.count_dropped(read.lost, read.problem)

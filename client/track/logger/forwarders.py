@@ -47,6 +47,14 @@ class LoggerForwarders:
         """See `TrialLogger.set_status`."""
         self._current().set_status(status, error)
 
+    def remove_tags(self, *names: str) -> None:
+        """See `TrialLogger.remove_tags`."""
+        self._current().remove_tags(*names)
+
+    def rename(self, name: str | None = None, description: str | None = None) -> None:
+        """See `TrialLogger.rename`."""
+        self._current().rename(name, description)
+
     def log_code(self) -> Self:
         """See `TrialLogger.log_code`; returns the client."""
         self._current().log_code()

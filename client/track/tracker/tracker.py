@@ -388,6 +388,18 @@ class Tracker(RunReader):
         _log.info("the computation graph of run %s is saved", chosen)
         self._manager.save_comp_graph(chosen, build_graph_data(tensor))
 
+    def rename_run(self, name: str | None = None, description: str | None = None) -> None:
+        """Change what the active run is called and how it is described; its id stays.
+
+        Args:
+            name: the new one; an empty text removes it, None leaves it as it is.
+            description: likewise.
+
+        Raises:
+            NoActiveRun: `start_run` has not been called.
+        """
+        self._active.rename(name, description)
+
     def _log_media(self, kind: str, name: str, value: Any, step: int, **options: Any) -> None:
         logger = self._active
         logger.protocol.log_trial_media(logger.trial, kind, name, value, step, **options)

@@ -142,8 +142,12 @@ class SessionLocks:
     def _locked(self, name: str) -> _Lock:
         """A new file by that name, locked before it is there."""
         for _ in range(_ATTEMPTS):
-            with suppress(FileExistsError):
+            try:
                 self._folder.mkdir(mode=0o700)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                raise store_error(self._folder, "created", error) from error
             with self._opened() as folder:
                 if folder is None:
                     continue  # removed meanwhile

@@ -66,6 +66,29 @@ def test_a_script_of_another_tracker_is_stored() -> None:
     assert trial.summary["best"] == 0.3
 
 
+@pytest.mark.parametrize("mode", [None, "disabled"])
+def test_name_notes_and_tags_may_be_set_while_the_run_goes_on(mode: str | None) -> None:
+    with track.init(project="p", name="first", tags=["a", "b"], id="x", mode=mode) as run:
+        uid = run.trial.uid
+        run.tags += ("c",)
+        run.tags = [tag for tag in run.tags if tag != "a"]
+        run.name, run.notes = "second", "why"
+        assert (run.name, run.notes, run.tags) == ("second", "why", ("b", "c"))
+        assert run.trial.uid == uid
+    if mode is None:
+        trial = only()
+        assert (trial.name, trial.description, trial.uid) == ("second", "why", uid)
+        assert trial.tags == {"b": True, "c": True, "run_id": "x"}
+
+
+def test_tags_of_a_resumed_run_are_known() -> None:
+    track.init(project="p", tags=["a"], id="x").finish()
+    with track.init(project="p", tags=["b"], id="x", resume="must") as run:
+        run.tags += ("c",)
+        assert set(run.tags) == {"a", "b", "c"}
+    assert only().tags == {"a": True, "b": True, "c": True, "run_id": "x"}
+
+
 def test_a_block_ends_the_run() -> None:
     with track.init(project="p") as run:
         run.log({"loss": 1.0})

@@ -164,6 +164,11 @@ def test_a_lock_whose_file_was_removed_is_held_again(store: Path, locks: Session
     assert locks.ended([SID]) == {}
 
 
+def test_a_store_whose_folder_was_removed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be created"):
+        SessionLocks(tmp_path / "removed" / "runs.db").hold(SID)
+
+
 def test_only_what_ended_processes_left_is_removed(store: Path, locks: SessionLocks) -> None:
     left, needed = b"\x03" * 16, b"\x04" * 16
     for sid in (left, needed):
