@@ -83,8 +83,13 @@ def test_the_address_of_ten_thousand_selected_runs_is_short_and_brings_them_back
     tools = page.get_by_role("toolbar", name="Selected runs")
     expect(tools).to_contain_text("10,000 selected")
     assert len(page.url) < LONGEST_ADDRESS
+    # What the browser stores for other pages leaves room for a few selections.
+    page.evaluate("localStorage.setItem('another', 'x'.repeat(4_000_000))")
+    for number in range(1, 7):
+        row_of(page, f"trial {TRIALS - number}").get_by_role("checkbox").uncheck()
+    expect(tools).to_contain_text("9,994 selected")
     page.reload()
-    expect(tools).to_contain_text("10,000 selected")
+    expect(tools).to_contain_text("9,994 selected")
 
 
 def test_each_metric_column_has_a_statistic_of_its_own(url: str, person: Callable[..., Person]) -> None:
