@@ -437,6 +437,7 @@ def test_an_address_that_is_wrong_in_parts_is_right_in_the_others(open_page: Ope
     for wrong in (f"own={own}", "own=null", "own=[1]", "zoom=b,a", "smooth=x", "draw=x", "size=x", "x=x"):
         page = open_page(f"/charts?project=vision&{wrong}")
         expect(page.get_by_role("img", name="loss of 20 curves")).to_be_visible()
+        expect(page.get_by_role("button", name="Reset the zoom")).to_have_count(0)
 
 
 def test_what_fails_while_it_is_drawn_leaves_the_rest_of_the_page(open_page: Open, runs: TrackClient) -> None:

@@ -17,6 +17,7 @@ import { Fence } from "../../parts/fence";
 import { Icon } from "../../parts/icons";
 import { Menu, MenuItem } from "../../parts/menu";
 import { SearchField } from "../../parts/search";
+import { Loading } from "../../parts/states";
 import { notifyError } from "../../parts/toasts";
 import type { Run } from "../../runs";
 import { useAxis, useSmoothing } from "../../state";
@@ -240,6 +241,7 @@ function Card(props: CardProps): JSX.Element {
               : `None of the drawn runs has it and ${xMetric}.`}
           </p>
         )}
+        {fetched.pending && fetched.error === null && !isThere && <Loading />}
         {fetched.error !== null && !isThere && (
           <p class="fault chart-none" role="alert">
             {fetched.error.message}{" "}

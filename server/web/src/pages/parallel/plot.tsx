@@ -416,6 +416,8 @@ function spansOf(axis: Axis, brush: Brush): [number, number][] {
 }
 
 const LABEL = 12;
+/** Values of an axis that each have a tick of their own. */
+const MOST_FEW = 8;
 
 /** Ticks with texts; of many categories as many as there is room for. */
 function marksOf(axis: Axis, height: number): { share: number; text: string }[] {
@@ -438,6 +440,10 @@ function marksOf(axis: Axis, height: number): { share: number; text: string }[] 
     const texts = xTexts("time", places);
     return places.map((place, at) => ({ share: shareOf(axis, place), text: texts[at] ?? "" }));
   }
+  const few = axis.isWhole && axis.written === "number" ? fewOf(axis, height) : null;
+  if (few !== null) {
+    return few.map((place) => ({ share: shareOf(axis, place), text: shortTexts([place])[0] ?? "" }));
+  }
   const round =
     axis.written === "duration" && !axis.log ? timeTicks(range, count, false) : ticks(range, count, axis.log);
   const places = axis.isWhole ? round.filter(Number.isInteger) : round;
@@ -448,6 +454,19 @@ function marksOf(axis: Axis, height: number): { share: number; text: string }[] 
         ? places.map((place) => shortTexts([place])[0] ?? "")
         : shortTexts(places);
   return places.map((place, at) => ({ share: shareOf(axis, place), text: texts[at] ?? "" }));
+}
+
+/** The values of an axis that has few, which are the ticks then; null where there are more, or they are too near. */
+function fewOf(axis: Axis, height: number): number[] | null {
+  const found = new Set<number>();
+  for (let row = 0; row < axis.numbers.length && found.size <= MOST_FEW; row++) {
+    if (axis.rails[row] === ON_AXIS) found.add(axis.numbers[row] as number);
+  }
+  const places = [...found].sort((a, b) => a - b);
+  const isNear = places.some(
+    (place, at) => at > 0 && height * (shareOf(axis, place) - shareOf(axis, places[at - 1] as number)) < 14,
+  );
+  return found.size > MOST_FEW || isNear ? null : places;
 }
 
 const short = (text: string) => (text.length > LABEL ? `${text.slice(0, LABEL - 1)}…` : text);
