@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from board_visits import Visit
 from running_server import Served
@@ -464,6 +464,21 @@ def test_no_server_for_the_stream_is_said_above_the_data(
         page.get_by_role("button", name="Try now").click()
     page.unroute("**/api/v1/events")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_what_changes_before_a_page_listens_is_shown_once_it_does(
+    open_page: Open, runs: TrackClient, url: str
+) -> None:
+    page = open_page("/")
+    held: list[Route] = []
+    page.route("**/api/v1/events", lambda route: held.append(route))  # noqa: PLW0108 - it needs a function
+    page.goto(f"{url}runs?project=vision")
+    expect(rows(page).first).to_be_visible()
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    log_run(runs, "in between", 0.01, lr=0.3)
+    for route in held:
+        route.continue_()
+    expect(row(page, "in between")).to_be_visible()
 
 
 def test_eight_pages_at_once_load_and_follow(open_page: Open, runs: TrackClient, url: str) -> None:
