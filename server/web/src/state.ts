@@ -197,14 +197,26 @@ function shorten({ view, params }: Location): string {
   return formatLocation({ view, params: new Map(short) });
 }
 
+/**
+ * A link for others: all of the state, also what this browser keeps under a name. What is long stands behind "#", which no
+ * server gets and limits.
+ */
+export function wholeAddress(location: Location): string {
+  const whole = formatLocation(location);
+  return whole.length > LONGEST ? whole.replace("?", "#?") : whole;
+}
+
+/** The view and the parameters of the parts of an address. */
+export function readAddress(path: string, search: string, hash: string): Location {
+  return expand(parseLocation(path, hash.startsWith("#?") ? hash.slice(1) : search));
+}
+
 const inBrowser = typeof window !== "undefined";
 
 function here(): Location {
   const folder = new URL(BASE).pathname;
-  const { pathname, search } = window.location;
-  return expand(
-    parseLocation(pathname.startsWith(folder) ? pathname.slice(folder.length) : pathname, search),
-  );
+  const { pathname, search, hash } = window.location;
+  return readAddress(pathname.startsWith(folder) ? pathname.slice(folder.length) : pathname, search, hash);
 }
 
 let current: Location = inBrowser ? here() : { view: "home", params: new Map() };

@@ -9,7 +9,9 @@ import {
   number,
   optionalList,
   parseLocation,
+  readAddress,
   text,
+  wholeAddress,
 } from "../src/state";
 
 test("an address keeps its view and parameters through writing and reading", () => {
@@ -69,4 +71,13 @@ test("in a frame the view is a parameter of the one path that may be framed", ()
   assert.deepEqual([...framed.params], [["project", "p"]]);
   assert.equal(formatLocation(framed, true), "embed?view=charts&project=p");
   assert.equal(formatLocation(parseLocation("/embed", ""), true), "embed");
+});
+
+test("a link with many selected runs holds them all, behind what a server gets", () => {
+  const ids = Array.from({ length: 2_000 }, (_, at) => at.toString(16).padStart(32, "0"));
+  const location = { view: "compare" as const, params: new Map([["sel", ids.join(",")]]) };
+  const address = new URL(wholeAddress(location), "http://localhost/");
+  assert.equal(address.pathname + address.search, "/compare");
+  assert.deepEqual(readAddress(address.pathname, address.search, address.hash), location);
+  assert.equal(wholeAddress({ view: "runs", params: new Map([["sel", "a"]]) }), "runs?sel=a");
 });

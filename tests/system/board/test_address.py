@@ -24,7 +24,7 @@ def project(uri: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 def address_of(page: Page) -> str:
     """What is behind the host in a page's address."""
     parts = urlsplit(page.url)
-    return f"{parts.path}?{parts.query}"
+    return str(parts._replace(scheme="", netloc="").geturl())
 
 
 def test_columns_order_filter_and_selection_are_the_same_for_another_person(
@@ -101,3 +101,21 @@ def test_back_leaves_a_view_and_takes_a_filter_away(
     page.go_back()
     expect(row_of(page, RUNS[0])).to_be_visible()
     expect(page.get_by_role("searchbox", name="Filter")).to_have_value("")
+
+
+def test_a_copied_link_holds_all_that_is_selected_however_much_it_is(
+    server: ServerProcess, project: str, person: Callable[..., Person]
+) -> None:
+    many = ",".join(f"{number:032x}" for number in range(3_000))
+    page = person(server.board, permissions=["clipboard-read", "clipboard-write"]).open(
+        f"/runs#?project={project}&sel={many}"
+    )
+    expect(page.get_by_role("toolbar", name="Selected runs")).to_contain_text("3,000 selected")
+    page.get_by_role("button", name="Views").click()
+    page.get_by_role("menuitem", name="Copy a link to what is seen").click()
+    expect(page.get_by_text("The link is in the clipboard.")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert "?" not in link.split("#")[0]
+
+    other = person(server.board).open(link.removeprefix(server.board.rstrip("/")))
+    expect(other.get_by_role("toolbar", name="Selected runs")).to_contain_text("3,000 selected")

@@ -1,8 +1,9 @@
 // The menu of saved views, which all views of a project have.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
+import { BASE } from "../api";
 import { useMayWrite, useSession } from "../hooks";
-import { useProject } from "../state";
+import { getLocation, useProject, wholeAddress } from "../state";
 import { deleteView, linkTo, openView, saveView, useSavedViews } from "../views";
 import { Icon } from "./icons";
 import { Menu, MenuItem } from "./menu";
@@ -84,7 +85,7 @@ export function ViewsMenu(): JSX.Element {
           <MenuItem
             onClick={() => {
               close();
-              void copy(window.location.href);
+              void copy(BASE + wholeAddress(getLocation()));
             }}
           >
             <Icon name="link" /> Copy a link to what is seen
