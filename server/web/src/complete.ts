@@ -19,7 +19,7 @@ const MOST = 12;
 const OWN: readonly (readonly [string, string])[] = [
   ["name", "the run's name"],
   ["status", "running, completed, lost …"],
-  ["created", "a date, or how long ago: < 2h"],
+  ["created", "a date, or how long ago: > 2h are the last two hours"],
   ["started", "a date, or how long ago"],
   ["ended", "a date, or how long ago"],
   ["duration", "seconds, or 90s 15m 2h 3d"],

@@ -579,3 +579,17 @@ def test_a_view_that_is_fetched_later_has_its_styles(open_page: Open, runs: Trac
     expect(page.locator(".uplot").first).to_be_visible()
     # What uPlot lies on top of its plot is positioned by its own sheet alone.
     assert page.locator(".u-over").first.evaluate("over => getComputedStyle(over).position") == "absolute"
+
+
+def test_a_read_that_takes_long_says_what_is_read_and_offers_less(open_page: Open, runs: TrackClient) -> None:
+    def hold_up_all_runs(route: Route) -> None:
+        if "created" in (route.request.post_data or ""):
+            route.continue_()
+
+    page = open_page()
+    page.route("**/call/fetch_fields", hold_up_all_runs)
+    page.goto(page.url.split("?")[0] + "charts?project=vision")
+    expect(page.get_by_text("Still reading the names of metrics")).to_be_visible()
+    page.get_by_role("button", name="Only runs of the last week").click()
+    expect(page.get_by_role("searchbox", name="Filter", exact=True)).to_have_value("created > 7d")
+    expect(page.get_by_role("article").first).to_be_visible()

@@ -10,7 +10,7 @@ export const SPREAD_NAMES: Record<Spread, string> = {
   minmax: "min to max",
   sd: "± standard deviation",
   se: "± standard error",
-  ci: "95 % confidence of the mean",
+  ci: "95 % confidence",
   none: "no band",
 };
 

@@ -82,7 +82,7 @@ export default function Charts(): JSX.Element {
   const charts = useMemo(() => chartsOf(data?.series ?? []), [known]);
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
   if (runsError !== null && total === null) return <ErrorBox error={runsError} />;
-  if (data === null || total === null) return <Loading />;
+  if (data === null || total === null) return <Loading of="the names of metrics" />;
   if (total === 0) return <NoRuns />;
   if (charts.length === 0) {
     const media = data.series.map((series) => `${series.name} (${series.kind})`);

@@ -83,7 +83,7 @@ export default function Parallel(): JSX.Element {
     call("fetch_fields", { query: query as Query }, signal),
   );
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
-  if (query === null || data === null) return <Loading />;
+  if (query === null || data === null) return <Loading of="the names of parameters and metrics" />;
   if (data.total === 0) return <NoRuns />;
   return <Board query={query} fields={data} />;
 }
@@ -145,7 +145,7 @@ function Board({ query, fields }: { query: Query; fields: Fields }): JSX.Element
   );
   const present = useMemo(() => names.filter((name) => values.has(name)), [names, values]);
   if (error !== null && data === null) return <ErrorBox error={error} again={again} />;
-  if (data === null) return <Loading />;
+  if (data === null) return <Loading of={`${names.length} values of each run`} />;
   return (
     <Coordinates
       fields={fields}

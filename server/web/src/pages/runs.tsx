@@ -221,7 +221,7 @@ export function Runs(): JSX.Element {
         <NoRuns />
       ) : total === null ? (
         data.error === null ? (
-          <Loading />
+          <Loading of="the table of runs" />
         ) : (
           <ErrorBox error={data.error} again={data.reload} />
         )

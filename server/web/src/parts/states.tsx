@@ -1,6 +1,9 @@
 // What is shown where there is no data: nothing yet, nothing found, an error.
 import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import { Unreachable } from "../api";
+import { filterAnd } from "../complete";
+import { useFilter } from "../state";
 
 /** A place without data: what is missing, and what to do. */
 export function Empty(props: { title: string; children?: ComponentChildren }): JSX.Element {
@@ -28,7 +31,30 @@ export function ErrorBox(props: { error: Error; title?: string; again?: () => vo
   );
 }
 
-/** Data on its way, for the first time; not shown in the first moment. */
-export function Loading(): JSX.Element {
-  return <div class="loading" role="status" aria-label="Loading" />;
+const SLOW_MS = 4_000;
+const RECENT = "created > 7d";
+
+/**
+ * Data on its way, for the first time; not shown in the first moment. When it takes long: what of all runs is read (`of`),
+ * and an offer of less.
+ */
+export function Loading({ of }: { of?: string }): JSX.Element {
+  const [slow, setSlow] = useState(false);
+  const [filter, setFilter] = useFilter();
+  useEffect(() => {
+    const timer = setTimeout(() => setSlow(true), SLOW_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  if (!slow || of === undefined) return <div class="loading" role="status" aria-label="Loading" />;
+  return (
+    <div class="empty" role="status">
+      <h2>Still reading {of}</h2>
+      <p>A narrower filter makes it faster.</p>
+      {!filter.includes(RECENT) && (
+        <button type="button" class="button" onClick={() => setFilter(filterAnd(filter.trim(), RECENT))}>
+          Only runs of the last week
+        </button>
+      )}
+    </div>
+  );
 }

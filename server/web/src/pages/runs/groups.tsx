@@ -42,7 +42,12 @@ export function Groups(props: {
       again();
     }, REFRESH_MS);
   });
-  if (data === null) return error === null ? <Loading /> : <ErrorBox error={error} again={again} />;
+  if (data === null)
+    return error === null ? (
+      <Loading of="the groups of all runs" />
+    ) : (
+      <ErrorBox error={error} again={again} />
+    );
   const open = (group: GroupRow) => {
     const conditions = by.map((name, at) => filterEquals(name, group.by[at]));
     const next = conditions.reduce((sum, one) => filterAnd(sum, one), filter);
