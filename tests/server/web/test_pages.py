@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 from board_visits import Visit
 from running_server import Served
 from track import TrackClient
-from track_protocol.model.entities import Status
+from track_protocol.model.entities import Project, Status, Trial
 from track_protocol.wire.roles import Role
 from track_server.accounts.users import UserStore
 
@@ -593,3 +593,18 @@ def test_a_read_that_takes_long_says_what_is_read_and_offers_less(open_page: Ope
     page.get_by_role("button", name="Only runs of the last week").click()
     expect(page.get_by_role("searchbox", name="Filter", exact=True)).to_have_value("created > 7d")
     expect(page.get_by_role("article").first).to_be_visible()
+
+
+def test_the_first_page_counts_the_runs_of_more_than_a_thousand_projects(
+    open_page: Open, client: TrackClient
+) -> None:
+    for number in range(1_050):
+        project = Project(name=f"p{number:04}")
+        client.protocol.new_project(project)
+        client.protocol.new_trial(Trial(name=f"t{number}", project_id=project.uid))
+    client.protocol.flush()
+    page = open_page("/")
+    rows = page.get_by_role("main").get_by_role("row")
+    expect(rows).to_have_count(1_051)
+    odd = [text for text in rows.all_inner_texts()[1:] if text.split()[1] != "1"]
+    assert odd == []

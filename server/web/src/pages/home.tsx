@@ -35,15 +35,26 @@ interface Curve {
   columns: Columns;
 }
 
+/** Groups of one answer, and projects that have no more than those together. */
+const MOST_GROUPS = 1_000;
+const PROJECTS_AT_ONCE = 100;
+
 async function fetchSummaries(signal: AbortSignal): Promise<Summary[]> {
-  const [projects, groups] = await Promise.all([
+  const args = { by: ["project_id", "status"], measures: ["seen", "created"], limit: MOST_GROUPS };
+  const [projects, first] = await Promise.all([
     call("fetch_projects", { query: {}, fields: ["name", "description"] }, signal),
-    call(
-      "fetch_groups_of",
-      { query: NOT_HIDDEN, by: ["project_id", "status"], measures: ["seen", "created"], limit: 1_000 },
-      signal,
-    ),
+    call("fetch_groups_of", { ...args, query: NOT_HIDDEN }, signal),
   ]);
+  let groups = first;
+  if (first.length >= MOST_GROUPS) {
+    // The smallest ones are missing: some projects at a time.
+    groups = [];
+    for (let at = 0; at < projects.length; at += PROJECTS_AT_ONCE) {
+      const uids = projects.slice(at, at + PROJECTS_AT_ONCE).map((project) => project.uid);
+      const query = both({ project_id: { $in: uids } }, NOT_HIDDEN);
+      groups.push(...(await call("fetch_groups_of", { ...args, query }, signal)));
+    }
+  }
   const summaries = projects.map((project): Summary => {
     const own = groups.filter((group) => group.by[0] === project.uid);
     const times = own.flatMap((group) =>
