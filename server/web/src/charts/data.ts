@@ -29,7 +29,7 @@ export interface Fetched {
   again: () => void;
 }
 
-/** Columns of one series; enough that each is about two pixels of a chart. */
+/** Columns of one series in a large chart, so that each is about two pixels; smaller charts have half as many. */
 export const WIDTH = 400;
 /** When this many points came one by one, the server cuts the window anew. */
 const GROWN = 2 * WIDTH;

@@ -85,7 +85,8 @@ function Card(props: CardProps): JSX.Element {
   const more = own.more ?? NONE;
   const spec = useMemo(() => ({ ...props.spec, names: [...props.spec.names, ...more] }), [props.spec, more]);
   const keys = useMemo(() => keysOf(spec, runs, xMetric, superseded), [spec, runs, xMetric, superseded]);
-  const width = Math.max(20, Math.min(WIDTH, Math.floor(MOST_COLUMNS / Math.max(1, keys.length))));
+  const fitting = own.big || size === "l" ? WIDTH : WIDTH / 2;
+  const width = Math.max(20, Math.min(fitting, Math.floor(MOST_COLUMNS / Math.max(1, keys.length))));
   // By another metric the window is one of its values, which no axis of the server knows.
   const isGrouped = grouping !== null && xMetric === null;
   const series = useSeries(
