@@ -39,6 +39,7 @@ __all__ = [
     "SpoolForeign",
     "SpoolFull",
     "SpoolInUse",
+    "StoreConflict",
     "StoreCorrupt",
     "StoreError",
     "StoreFailed",
@@ -46,6 +47,7 @@ __all__ = [
     "StoreInUse",
     "StoreReadOnly",
     "StoreTooNew",
+    "StoreUnavailable",
     "TooBusy",
     "TrackError",
     "TrialInUse",
@@ -281,6 +283,18 @@ class StoreFailed(StoreError):
     """The disk failed; the same write succeeds once the store was opened again, by itself."""
 
     code = "store-failed"
+
+
+class StoreUnavailable(StoreFailed):
+    """The database of the store cannot be reached; its server opens it again by itself."""
+
+    code = "store-unavailable"
+
+
+class StoreConflict(StoreError):
+    """Another writer was at the same rows of the store; the server tries again."""
+
+    code = "store-conflict"
 
 
 class StoreReadOnly(StoreError):

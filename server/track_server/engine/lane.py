@@ -8,6 +8,7 @@ no timer, no artificial delay).  A change is answered only after the commit that
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from track_protocol.errors import (
     InternalError,
     PermissionDenied,
     SessionFenced,
+    StoreConflict,
     StoreError,
     StoreFailed,
     TooBusy,
@@ -43,6 +45,10 @@ _TRANSACTION_S: Final = 0.1
 
 _MAX_LOADED_FIELDS: Final = MAX_CALLS
 """Trials whose fields, which may be long, are loaded ahead; those of others when they are asked for."""
+
+_CONFLICTS: Final = 5
+_CONFLICT_S: Final = 0.005
+"""How often a transaction is tried again that met another, and the longest first pause in seconds."""
 
 _IDLE_SLICE_S: Final = 0.02
 _BUSY_SLICE_S: Final = 0.01
@@ -169,13 +175,17 @@ class Lane:
             return False
 
     def _transact(self, jobs: list[Job]) -> list[Job]:
-        """Run jobs in one transaction; if that fails, each in one of its own.
+        """Run jobs in one transaction; if that fails, each in one of its own, or half of them.
 
         Returns:
             those that have to continue in the next transaction, and what has to stay behind them.
         """
         try:
-            outcomes = self._commit(jobs)
+            outcomes = self._commit_again(jobs)
+        except StoreConflict as error:
+            if len(jobs) > 1:
+                return self._transact_halves(jobs)
+            outcomes = [TooBusy(f"{self._store.uri} is busy with the same things ({error}): try again")]
         except Exception as error:  # noqa: BLE001 - it must not end the one thread that writes
             self._recovery.record_failure(error)
             if len(jobs) > 1:
@@ -189,6 +199,20 @@ class Lane:
             if any(isinstance(job, BatchJob | CallJob) for job in jobs):
                 self._recovery.record_success()
             self._committed()
+        return self._answer_all(jobs, outcomes)
+
+    def _commit_again(self, jobs: list[Job]) -> list[Outcome]:
+        """Run jobs in one transaction; once more, and again, if another writer was in its way."""
+        for attempt in range(_CONFLICTS):
+            try:
+                return self._commit(jobs)
+            except StoreConflict:
+                # Two that meet each other again and again do so at different times.
+                time.sleep(random.uniform(0, _CONFLICT_S * 2**attempt))  # noqa: S311 - no secret
+        return self._commit(jobs)
+
+    def _answer_all(self, jobs: list[Job], outcomes: list[Outcome]) -> list[Job]:
+        """Answer jobs; returns those that are not finished."""
         unfinished = []
         for job, outcome in zip(jobs, outcomes, strict=True):
             if outcome is UNFINISHED:
@@ -198,6 +222,13 @@ class Lane:
             else:
                 _answer(job, outcome)
         return unfinished
+
+    def _transact_halves(self, jobs: list[Job]) -> list[Job]:
+        half = len(jobs) // 2
+        unfinished = self._transact(jobs[:half])
+        behind = [job for job in jobs[half:] if waits(job, unfinished)]
+        ready = [job for job in jobs[half:] if not waits(job, unfinished)]
+        return [*unfinished, *behind, *(self._transact(ready) if ready else [])]
 
     def _transact_each(self, jobs: list[Job]) -> list[Job]:
         unfinished: list[Job] = []

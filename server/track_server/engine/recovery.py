@@ -5,7 +5,8 @@ state   begins with                     writes and sessions  ends
 ======= =============================== ==================== ===========================================
 intact                                  continue
 failed  `StoreFailed` of a write or     `StoreFailed`        when the store could be opened again from
-        a flush                                              what is on the disk; tried with backoff
+        a flush, such as                                     what is on the disk, or in the database; tried
+        `StoreUnavailable`                                   with backoff
 damaged `StoreCorrupt`, also of a read  `StoreCorrupt`,      with the process: the operator has to restore
                                         sessions continue    a backup
 ======= =============================== ==================== ===========================================
@@ -22,7 +23,14 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from track_protocol.errors import StoreCorrupt, StoreError, StoreFailed, StoreFull, TrackError
+from track_protocol.errors import (
+    StoreCorrupt,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreUnavailable,
+    TrackError,
+)
 
 __all__ = ["Recovery", "Reopened"]
 
@@ -31,6 +39,9 @@ _log = logging.getLogger(__name__)
 _BACKOFF_S: Final = (0.1, 30.0)
 _PROVEN_AFTER_S: Final = 30.0
 """Seconds after which a store that was opened again counts as good, and is so at once the next time."""
+
+_DISK_FAILED: Final = "accepts no writes since its disk failed"
+_DATABASE_GONE: Final = "accepts no writes since its database is gone"
 
 _ROOM_AFTER_S: Final = 10.0
 """Seconds without a full disk after which there is room; while it fills up, small things still find some."""
@@ -62,10 +73,12 @@ class Recovery:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
+        self._reopening = threading.Lock()
         self._refusal: StoreError | None = None
         self._unsure = False
         self._failures = 0
         self._logged_full: str | None = None
+        self._was_gone = False
         self._attempts = 0
         self._retry_at = self._reopened_at = self._full_at = 0.0
 
@@ -104,6 +117,8 @@ class Recovery:
 
     def record_success(self) -> None:
         """Take notice that something a client had sent was stored; a writer thread."""
+        if self._was_gone:  # a database that commits is there, as a disk that took a write need not be good
+            self._was_gone, self._attempts = False, 0
         if self._logged_full is not None and self._clock() - self._full_at >= _ROOM_AFTER_S:
             self._logged_full = None
             _log.warning("%s has room again and accepts writes", self._store.uri)
@@ -115,10 +130,12 @@ class Recovery:
             StoreFailed: the disk has failed, and the store could not be opened again yet.
             StoreCorrupt: damage was found.
         """
-        if isinstance(self._refusal, StoreFailed) and self._clock() >= self._retry_at:
-            self._reopen()
-        if self._refusal is not None:
-            raise type(self._refusal)(str(self._refusal))
+        with self._reopening:  # one writer thread opens it, and the others wait
+            if isinstance(self._refusal, StoreFailed) and self._clock() >= self._retry_at:
+                self._reopen()
+        refusal = self._refusal
+        if refusal is not None:
+            raise type(refusal)(str(refusal))
 
     def check_durable(self) -> int:
         """Check that everything that can be read is durable; any thread.
@@ -143,9 +160,11 @@ class Recovery:
         self._failures += 1
         self._unsure = True
         self._postpone(now)
-        self._refusal = StoreFailed(
-            f"{self._store.uri} accepts no writes since its disk failed ({error}): check the disk; the "
-            "server opens the store again by itself, and refused records can then be sent again"
+        self._was_gone = gone = isinstance(error, StoreUnavailable)
+        since = _DATABASE_GONE if gone else _DISK_FAILED
+        self._refusal = (StoreUnavailable if gone else StoreFailed)(
+            f"{self._store.uri} {since} ({error}): check the {'database' if gone else 'disk'}; the server "
+            "opens the store again by itself, and refused records can then be sent again"
         )
         _log.error("%s", self._refusal)
 

@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreFailed, StoreFull
+from track_protocol.errors import ItemNotFound, StoreCorrupt, StoreFailed, StoreFull, StoreUnavailable
 from track_server.engine.recovery import Recovery
 
 FAILED = StoreFailed("flush: Input/output error")
@@ -184,3 +184,20 @@ def test_that_there_is_room_again_is_reported_once(caplog: pytest.LogCaptureFixt
     held.record_failure(FULL)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR"]
     assert caplog.messages[1] == "sqlite:runs.db has room again and accepts writes"
+
+
+def test_a_database_that_was_gone_is_used_at_once_whenever_it_is_back(clock: Clock) -> None:
+    disk = Disk()
+    held = Recovery(disk, clock)
+    for attempts in (1, 2, 3):
+        held.record_failure(StoreUnavailable("connection reset"))
+        held.check_writable()
+        assert disk.attempts == attempts
+        held.record_success()
+
+
+def test_a_database_that_is_gone_is_named_as_such(clock: Clock) -> None:
+    held = Recovery(Disk(StoreUnavailable("connection refused")), clock)
+    held.record_failure(StoreUnavailable("connection reset"))
+    with pytest.raises(StoreUnavailable, match="check the database"):
+        held.check_writable()
