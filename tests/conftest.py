@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from postgres_server import PROGRAMS, PostgresServer
 from torture import FULL
 from track.persistence import registry
 
@@ -117,3 +119,32 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     """What a client remembers, and what servers leave for it, is one test's own: ports come back."""
     for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, for the tests of one worker."""
+    if PROGRAMS is None:
+        pytest.skip("PostgreSQL is not installed: its package is called postgresql")
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_schemas(postgres: PostgresServer) -> Iterator[Callable[[object], str]]:
+    """Gives the URI of the store that a name stands for, in a schema of its own."""
+    schemas: dict[object, str] = {}
+
+    def uri_of(name: object) -> str:
+        return postgres.uri(schemas.setdefault(name, f"t{secrets.token_hex(8)}"))
+
+    yield uri_of
+    for schema in schemas.values():
+        postgres.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
+@pytest.fixture
+def postgres_uri(postgres_schemas: Callable[[object], str]) -> str:
+    """The URI of a store that is not there yet."""
+    return postgres_schemas("store")

@@ -56,6 +56,7 @@ LAYERS = [
     Layer("track.simpleboard", frozenset({"starlette", "orjson"})),  # extra `board`
     Layer("track.demo", frozenset({"rich", "sklearn", "numpy"})),  # extra `demo`
     Layer("track_server", frozenset({"track_protocol", "uvloop", "apsw", "zstandard", *BASE})),
+    Layer("track_server.storage.postgres", frozenset({"psycopg"})),  # extra `postgres`
     Layer("track_server.http", frozenset({"starlette", "uvicorn", "h11", "orjson"})),  # extra `board`
     Layer("track_server.board", frozenset({"starlette"})),
 ]
@@ -81,6 +82,7 @@ ROOMS = {
 
 CONCRETE = (
     "track_server.storage.sqlite",
+    "track_server.storage.postgres",
     "track_server.storage.json_",
     "track_server.storage.ephemeral",
 )

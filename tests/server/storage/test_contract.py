@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from track_server.storage.contract import Lease, Points, SessionState
 from track_server.storage.ephemeral import EphemeralStore
 from track_server.storage.json_file import FileStore
+from track_server.storage.postgres.store import PostgresStore
 from track_server.storage.sqlite.store import open_store
 from track_server.testing import StoreContract
 
@@ -42,3 +46,13 @@ class TestFile(Contract):
 class TestSqlite(Contract):
     def open_store(self, path: Path) -> Any:
         return open_store(path, exclusive=True)
+
+
+class TestPostgres(Contract):
+    @pytest.fixture(autouse=True)
+    def schemas(self, postgres_schemas: Callable[[Path], str]) -> None:
+        """Each path is a schema."""
+        self._uri_of = postgres_schemas
+
+    def open_store(self, path: Path) -> Any:
+        return PostgresStore(self._uri_of(path))

@@ -31,7 +31,7 @@ from track_server.storage.sql.chunk_rows import read_chunk
 from track_server.storage.sql.source import TABLES, Source
 from track_server.storage.sql.tables import KnownSummaries, TrialTables
 
-__all__ = ["REJECTED_COLUMNS", "TRIAL_JSON", "SqlView"]
+__all__ = ["REJECTED_COLUMNS", "TRIAL_COLUMNS", "TRIAL_JSON", "SqlView", "trial_documents"]
 
 TRIAL_JSON: Final = frozenset({"tags", "parameters", "metadata", "errors"})
 """Fields of a trial that are stored as JSON text."""
@@ -46,7 +46,7 @@ _TRIAL_FIELDS: Final = (
     *("created", "started", "ended"),
 )
 _PROJECT_FIELDS: Final = ("uid", "name", "description", "metadata")
-_TRIAL_COLUMNS: Final = "key, " + ", ".join(_TRIAL_FIELDS[1:]) + ", status_value, status_name, id"
+TRIAL_COLUMNS: Final = "key, " + ", ".join(_TRIAL_FIELDS[1:]) + ", status_value, status_name, id"
 _SERIES_COLUMNS: Final = (
     "trial, kind, name, aggregator, count, first_step, last_step, last, last_time, "
     "min, max, mean, m2, finite, nonfinite, stepped"
@@ -81,6 +81,17 @@ _DOCUMENTS: Final = 512
 
 def _json(text: str | None) -> Any:
     return None if text is None else exactjson.loads(text)
+
+
+def trial_documents(rows: Sequence[tuple[Any, ...]]) -> dict[int, Document]:
+    """The documents of trials without what other tables tell, by their rows, from `TRIAL_COLUMNS`."""
+    found: dict[int, Document] = {}
+    for *fields, value, name, id in rows:
+        document = dict(zip(_TRIAL_FIELDS, fields, strict=True))
+        for field in TRIAL_JSON:
+            document[field] = _json(document[field])
+        found[id] = document | {"status": {"value": value, "name": name}}
+    return found
 
 
 _THINNED: Final = """
@@ -407,13 +418,7 @@ class SqlView:
 
     def _trials_fields(self, where: str, params: list[Any], limit: int | None = None) -> dict[int, Document]:
         """Trials that match, by their rows."""
-        found: dict[int, Document] = {}
-        for *fields, value, name, id in self._select(_TRIAL_COLUMNS, "trial", where, params, limit):
-            document = dict(zip(_TRIAL_FIELDS, fields, strict=True))
-            for field in TRIAL_JSON:
-                document[field] = _json(document[field])
-            found[id] = document | {"status": {"value": value, "name": name}}
-        return found
+        return trial_documents(self._select(TRIAL_COLUMNS, "trial", where, params, limit))
 
     def _trials(self, where: str, params: list[Any], limit: int | None = None) -> list[Document]:
         found = self._trials_fields(where, params, limit)
