@@ -11,9 +11,10 @@ from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any, Final, NoReturn
 
 from track_protocol.command import Command
-from track_protocol.errors import MissingExtra, TrackError
+from track_protocol.errors import MissingExtra, TrackError, UsageError
 from track_protocol.security.tokens import redact_tokens
 from track_protocol.terminal import clean
+from track_protocol.uri import redact
 
 __all__ = ["main", "simpleboard_main", "start_track_server_main"]
 
@@ -23,6 +24,7 @@ _INTERRUPTED: Final = 130
 _HELP: Final = "help"
 _COMPLETION: Final = "completion"
 _REMEDIES: Final = {errno.ENOSPC: "free some space", errno.EBADF: "it is closed: redirect it to a file"}
+_DATABASES: Final = frozenset({"postgresql", "postgres"})
 _SHELLS: Final = ("bash", "zsh", "fish", "tcsh")
 
 
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     try:
+        _refuse_passwords(arguments)
         try:
             code = _run(arguments)
         except SystemExit:
@@ -69,6 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = _REMEDIES.get(error.errno or 0, "check where it is redirected to")
         print(f"track: the output cannot be written ({error.strerror}): {remedy}", file=sys.stderr)
         return 1
+
+
+def _refuse_passwords(arguments: Sequence[str]) -> None:
+    """A password is not to be on a command line, where every user of the machine sees it.
+
+    Raises:
+        UsageError: one is in the URI of a database.
+    """
+    for argument in arguments:
+        if argument.partition(":")[0].lower() in _DATABASES and redact(argument) != argument:
+            raise UsageError(
+                f"{redact(argument)}: every user of this machine can see a password on a command line: leave "
+                "it out, and put it into ~/.pgpass or PGPASSWORD"
+            )
 
 
 def _open_standard_streams() -> None:

@@ -112,7 +112,7 @@ def admin_of(text: str | None, home: Path | None) -> tuple[StoreAdmin, Path]:
 
     Raises:
         UriError: see `check_store_uri`.
-        UsageError: the store is in memory only.
+        UsageError: the store is in memory only, or in a database.
     """
     if text is None:
         folder = (home or default_home(os.environ)).absolute()
@@ -121,7 +121,12 @@ def admin_of(text: str | None, home: Path | None) -> tuple[StoreAdmin, Path]:
     uri = check_store_uri(text)
     admin = ADMINS.get(uri.scheme)
     if admin is None:
-        raise UsageError(f"{text}: this store exists only while its server runs: name a store in a file")
+        if uri.scheme == "ephemeral":
+            raise UsageError(f"{text}: this store exists only while its server runs: name a store in a file")
+        raise UsageError(
+            f"{redact(text)}: this store is in a database, which has tools of its own for checks and backups "
+            "(pg_dump, pg_restore, pg_amcheck): name a store in a file"
+        )
     return admin, Path(uri.path)
 
 

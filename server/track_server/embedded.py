@@ -23,7 +23,7 @@ from track_server.network.ordering import ReadAfterWrite
 from track_server.storage.contract import EMBEDDED_USER
 from track_server.stores import check_store_uri, open_store, shared_ephemeral
 
-__all__ = ["EngineLink", "SharedEngineLink", "open_ephemeral", "open_file", "open_sqlite"]
+__all__ = ["EngineLink", "SharedEngineLink", "open_ephemeral", "open_file", "open_postgres", "open_sqlite"]
 
 _Arrival = Callable[[], LinkEvent | None]
 """Something another thread left for `poll` to account for; gives the event, if it is one."""
@@ -273,3 +273,14 @@ def open_ephemeral(uri: str) -> Callable[[], EngineLink]:
     """
     open_again = shared_ephemeral(uri)
     return lambda: EngineLink(lambda: Engine(open_again()))
+
+
+def open_postgres(uri: str) -> Callable[[], EngineLink]:
+    """Links to the store in the PostgreSQL database that ``postgresql://HOST/DATABASE`` names.
+
+    Raises:
+        UriError: the URI is malformed or holds an unknown option.
+        MissingExtra: psycopg is not installed.
+    """
+    check_store_uri(uri)
+    return lambda: EngineLink(lambda: Engine(open_store(uri, exclusive=False)))

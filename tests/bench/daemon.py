@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from postgres_server import PostgresServer
+
 __all__ = ["Daemon", "serving"]
 
 _START_SECONDS: Final = 30.0
@@ -30,12 +32,12 @@ class Daemon:
 
     Attributes:
         pid: of its process.
-        store: its database.
+        store: the file or the database in which it stores.
         uri: what a writer joins with.
     """
 
     pid: int
-    store: Path
+    store: Path | PostgresServer
     uri: str
 
     @property
@@ -56,7 +58,9 @@ class Daemon:
 
     @property
     def disk_bytes(self) -> int:
-        """What the store occupies: the database and its write-ahead log."""
+        """What the store occupies: the database and, of a file, its write-ahead log."""
+        if isinstance(self.store, PostgresServer):
+            return self.store.disk_bytes
         files = (self.store, self.store.with_name(f"{self.store.name}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
@@ -75,21 +79,26 @@ class Daemon:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Daemon]:
+def serving(folder: Path, database: PostgresServer | None = None) -> Iterator[Daemon]:
     """A server of a new store in `folder`, which is made here; asked to stop at the end.
+
+    Args:
+        folder: of the server.
+        database: where the store is instead, in a schema that has the folder's name.
 
     Raises:
         RuntimeError: it did not start, or did not stop with exit code 0.
     """
     folder.mkdir()
     home, ready, log, store = (folder / name for name in ("home", "ready.json", "server.log", "track.db"))
+    backend = f"sqlite:{store}" if database is None else database.uri(folder.name.replace("-", "_"))
     command = [sys.executable, "-m", "track.cli"]
     address = ["--listen", "127.0.0.1:0", "--home", str(home), "--ready-file", str(ready)]
     # A runtime folder of its own, so that it does not replace this user's real server.
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "server", f"sqlite:{store}", *address], stdout=output, stderr=output, env=environment
+            [*command, "server", backend, *address], stdout=output, stderr=output, env=environment
         )
     try:
         _await(ready, process, log)
@@ -100,7 +109,7 @@ def serving(folder: Path) -> Iterator[Daemon]:
             capture_output=True,
             text=True,
         )
-        yield Daemon(announced["pid"], store, joining.stdout.strip())
+        yield Daemon(announced["pid"], store if database is None else database, joining.stdout.strip())
     except BaseException:
         process.kill()
         raise

@@ -13,6 +13,7 @@ from typing import Any, Final
 from bare import bare_ingest_rate
 from daemon import Daemon, serving
 from parallel import Span, Wait, run_together
+from postgres_server import PROGRAMS, PostgresServer
 from tables import Table
 from track import TrackClient
 from training import NAMES, metrics_of
@@ -20,6 +21,7 @@ from training import NAMES, metrics_of
 __all__ = ["measure"]
 
 _WORKERS: Final = (1, 8, 32)
+_POSTGRES_WORKERS: Final = 8
 _STEPS: Final = (600_000, 60_000)
 """Of all workers together: in full, and quick."""
 
@@ -132,31 +134,50 @@ def _swarm(daemon: Daemon, workers: int, all_steps: int) -> _Result:
 
 
 def measure(folder: Path, quick: bool) -> None:
-    """Run the swarm beside the bare server and print both."""
+    """Run the swarm beside the bare server and print both, and some of it on PostgreSQL, if that is there."""
     table = Table(
         "workers", "acked/s", "read/s", "bare/s", "bare÷acked", "bare÷read", "lost", "doubled",
         "CPU µs/pt", "RSS MB", "B/pt", "B/pt merged",
     )  # fmt: skip
-    rates, bares = {}, {}
+    rates, bares, notes = {}, {}, []
     for workers in _WORKERS:
         bares[workers] = bare = bare_ingest_rate(folder / f"bare-{workers}", workers, _BARE_POINTS[quick])
         with serving(folder / f"track-{workers}") as daemon:
             got = _swarm(daemon, workers, _STEPS[quick])
         rates[workers] = got.read_rate
-        table.add(
-            f"{workers}",
-            f"{got.acked_rate:,.0f}",
-            f"{got.read_rate:,.0f}",
-            f"{bare:,.0f}",
-            f"{bare / got.acked_rate:.1f}",
-            f"{bare / got.read_rate:.1f}",
-            f"{got.audit.lost:,}",
-            f"{got.audit.doubled:,}",
-            f"{1e6 * got.cpu_seconds / got.points:.2f}",
-            f"{got.peak_megabytes:.0f}",
-            f"{got.disk_bytes / got.points:.1f}",
-            f"{got.bytes_at_rest / got.points:.1f}",
-        )
+        table.add(f"{workers}", *_cells(got, bare))
+        if workers == _POSTGRES_WORKERS and PROGRAMS is not None:
+            database = PostgresServer(durable=True, within=folder.parent)
+            try:
+                with serving(folder / "track-postgres", database) as daemon:
+                    before = database.cpu_seconds
+                    beside = _swarm(daemon, workers, _STEPS[quick])
+                    used = database.cpu_seconds - before
+            finally:
+                database.stop()
+            table.add(f"{workers}, PostgreSQL", *_cells(beside, bare))
+            notes.append(
+                f"PostgreSQL ÷ SQLite at {workers} workers: acked {beside.acked_rate / got.acked_rate:.2f}; "
+                f"its own processes took {1e6 * used / beside.points:.2f} CPU µs/pt, reading included"
+            )
     points = _STEPS[quick] * len(NAMES)
-    table.print(f"swarm: {points:,} points in all, {len(NAMES)} scalars a step, TLS, SQLite, durable")
+    scalars = f"{len(NAMES)} scalars a step"
+    table.print(f"swarm: {points:,} points in all, {scalars}, TLS, durable; SQLite unless said otherwise")
     print(f"32 workers ÷ 8 workers: read {rates[32] / rates[8]:.2f}, bare {bares[32] / bares[8]:.2f}\n")
+    print("".join([f"{note}\n" for note in notes]))
+
+
+def _cells(got: _Result, bare: float) -> list[str]:
+    return [
+        f"{got.acked_rate:,.0f}",
+        f"{got.read_rate:,.0f}",
+        f"{bare:,.0f}",
+        f"{bare / got.acked_rate:.1f}",
+        f"{bare / got.read_rate:.1f}",
+        f"{got.audit.lost:,}",
+        f"{got.audit.doubled:,}",
+        f"{1e6 * got.cpu_seconds / got.points:.2f}",
+        f"{got.peak_megabytes:.0f}",
+        f"{got.disk_bytes / got.points:.1f}",
+        f"{got.bytes_at_rest / got.points:.1f}",
+    ]

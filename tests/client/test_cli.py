@@ -129,6 +129,16 @@ def test_a_token_on_the_command_line_is_warned_of_and_not_printed(uri: str) -> N
     assert token not in ran.stdout + ran.stderr
 
 
+@pytest.mark.parametrize(
+    "option", ["postgresql://ann:se/cret@h/d", "postgres://h/d?user=ann&password=se/cret"]
+)
+def test_a_password_of_a_database_is_refused_on_the_command_line(option: str) -> None:
+    ran = in_shell(f"track ls --uri '{option}'")
+    assert ran.returncode == 2
+    assert "~/.pgpass" in ran.stderr
+    assert "cret" not in ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize("words", ["ls --nosuch=TOKEN", "TOKEN", "ls --filter TOKEN", "show TOKEN"])
 def test_a_wrong_argument_is_quoted_without_a_token(uri: str, words: str) -> None:
     token = new_token()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,16 @@ class TestEphemeral(BackendContract):
         return get_protocol("ephemeral:")
 
 
+class TestPostgres(BackendContract):
+    @pytest.fixture(autouse=True)
+    def schemas(self, postgres_schemas: Callable[[object], str]) -> None:
+        """Each path is a schema."""
+        self._uri_of = postgres_schemas
+
+    def open_protocol(self, path: Path) -> Protocol:
+        return get_protocol(self._uri_of(path))
+
+
 class _Socket(BackendContract):
     """Over a real server; a user of its own for each client."""
 
@@ -51,6 +61,14 @@ class _Socket(BackendContract):
 
 class TestSocketOverSqlite(_Socket):
     store = "sqlite:{folder}/runs.db"
+
+
+class TestSocketOverPostgres(_Socket):
+    @pytest.fixture(autouse=True)
+    def served(self, tmp_path: Path, postgres_uri: str) -> Iterator[Served]:
+        with serving(Settings(backend=postgres_uri, home=tmp_path / "home")) as self._served:
+            self._users = iter(range(100))
+            yield self._served
 
 
 @pytest.mark.torture  # the conversation is that of SQLite's, the store that of `TestFile`

@@ -59,10 +59,16 @@ def judged(uids: Sequence[str], histories: Iterable[Path], kills: int) -> Claims
 
 
 def claimed(
-    tmp_path: Path, workers: int, trials: int, kills: int, program: Sequence[str] = ("-m", "track.cli")
+    tmp_path: Path,
+    workers: int,
+    trials: int,
+    kills: int,
+    program: Sequence[str] = ("-m", "track.cli"),
+    *,
+    store: str | None = None,
 ) -> Claims:
     """What became of trials that workers claimed while their server was killed."""
-    store = f"sqlite:{tmp_path}/runs.db"
+    store = store or f"sqlite:{tmp_path}/runs.db"
     uids = made(store, trials)
     names = [f"worker-{number}" for number in range(workers)]
     folder = tmp_path / "workers"
@@ -89,6 +95,14 @@ def test_under_kills_every_trial_is_claimed_once_and_the_histories_are_lineariza
     trials = count(200, 10_000)
     found = claimed(tmp_path, count(4, 16), trials, count(3, 1_000))
     say(f"claims of {trials} trials: {found}")
+    assert (found.held_twice, found.lost, found.strange) == (0, 0, 0)
+    assert found.kills > 1
+
+
+def test_under_kills_every_trial_in_postgres_is_claimed_once(tmp_path: Path, postgres_uri: str) -> None:
+    trials = count(100, 5_000)
+    found = claimed(tmp_path, count(4, 16), trials, count(2, 200), store=postgres_uri)
+    say(f"claims of {trials} trials in PostgreSQL: {found}")
     assert (found.held_twice, found.lost, found.strange) == (0, 0, 0)
     assert found.kills > 1
 
