@@ -62,10 +62,10 @@ class PostgresStore:
         self._known, self._charts = KnownSummaries(), KnownCharts()
         self._work = Housekeeping()
         self._connections = Connections(self._connect, self._settings.name)
-        with self._borrowed() as db:
-            prepare(db, self._settings.schema)
-            self._generation = generation_of(db)
         try:
+            with self._borrowed() as db:
+                prepare(db, self._settings.schema)
+                self._generation = generation_of(db)
             self._claim = Claim(self._connect, exclusive, served_as)
         except BaseException:
             self._connections.close()
