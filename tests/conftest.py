@@ -69,8 +69,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return max(2, min(12, len(os.sched_getaffinity(0)) * 2))
 
 
+_LONGEST = ("test_distributed_training.py", "test_demo.py")
+"""Files with tests of half a minute."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests that are marked ``torture`` to `make torture`."""
+    """Begin with what takes longest, and leave the tests that are marked ``torture`` to `make torture`."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
     if FULL:
         return
     left_out = [item for item in items if item.get_closest_marker("torture")]

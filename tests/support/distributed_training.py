@@ -5,6 +5,7 @@ Its configuration is the JSON file that is its argument; ``RANK`` and ``WORLD_SI
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -129,6 +130,9 @@ def main(path: str) -> None:
         _train(job, training, None, state, resumed)
     (job.folder / f"state.{rank}.json").write_text(json.dumps(tracker.state_dict()))
     dist.destroy_process_group()
+    # Never free the last reference to the group: it would join its threads while it holds the interpreter's
+    # lock, which such a thread may need to free its last tensors, and both would wait for ever.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(training.model))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,8 @@ def test_another_file_of_the_same_name_is_read_instead(folder: Path) -> None:
         assert visit.log_in().status == 200
         assert names_of(visit, "mnist.db") == ["first"]
         for path in folder.glob("mnist.db*"):
-            path.unlink()
+            if path.is_file():
+                path.unlink()
         with Tracker(folder) as tracker:
             tracker.set_experiment("mnist")
             with tracker.run("other"):
