@@ -278,6 +278,17 @@ test("the spread of a group at a single place is seen", () => {
   assert.ok(pen.elements.some((element) => element.includes("M10.00 50.00L10.00 80.00")));
 });
 
+test("a line that fills its chart has no dashes, which nobody could tell apart", () => {
+  const dashed = (values: number[]) => {
+    const pen = svgPen();
+    paint(pen, { ...picture, x: { low: 0, high: 999 }, curves: [curveOf(values, { dash: [6, 3] })] });
+    return pen.elements[0]?.includes("stroke-dasharray");
+  };
+  const noise = Array.from({ length: 500 }, (_, at) => (at % 2) * 100);
+  assert.equal(dashed(noise.map((value) => value / 100)), true, "a smooth line has them");
+  assert.equal(dashed(noise), false);
+});
+
 test("each kind of value that is not finite has a mark of its own", () => {
   for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
     const pen = svgPen();
