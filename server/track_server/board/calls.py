@@ -31,6 +31,9 @@ _CALLS_AT_ONCE: Final = 6
 """Calls of one viewer at once; a browser makes no more to a host."""
 _POLL_S: Final = 1.0
 _SID_BYTES: Final = 16
+_Asked = tuple[str, str, bytes]
+"""User, method and encoded arguments of a read."""
+
 _READERS: Final = 1
 _READ_S: Final = 2.0
 """Seconds for the statements of one page of a read."""
@@ -98,24 +101,42 @@ class StoreCalls:
 class JoinedCalls:
     """Asks a store once for what several pages ask for at the same time.
 
+    Nobody gets an answer that was begun before he asked, which might lack what he knows to be stored: who
+    asks for what is being read shares the next read of it with all who ask meanwhile.
+
     Args:
         calls: the store.
     """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._reads: dict[tuple[str, str, bytes], asyncio.Future[Any]] = {}
+        self._reads: dict[_Asked, asyncio.Future[Any]] = {}
+        self._next: dict[_Asked, asyncio.Future[Any]] = {}
 
     async def call(self, user: str, method: str, arguments: dict[str, Any]) -> Any:
         """See `Calls.call`; an answer may be others' too, so nobody changes it."""
         if METHODS[method].access is not Access.READ:
             return await self._calls.call(user, method, arguments)
         asked = (user, method, encode(arguments))
-        running = self._reads.get(asked)
-        if running is None:
-            running = self._reads[asked] = asyncio.ensure_future(self._calls.call(user, method, arguments))
-            running.add_done_callback(lambda _done: self._reads.pop(asked))
-        return await asyncio.shield(running)
+        found = self._next.get(asked)
+        if found is None:
+            running = self._reads.get(asked)
+            if running is None:
+                found = self._begin(asked, arguments)
+            else:
+                found = self._next[asked] = asyncio.ensure_future(self._after(running, asked, arguments))
+        return await asyncio.shield(found)
+
+    def _begin(self, asked: _Asked, arguments: dict[str, Any]) -> asyncio.Future[Any]:
+        user, method, _ = asked
+        running = self._reads[asked] = asyncio.ensure_future(self._calls.call(user, method, arguments))
+        running.add_done_callback(lambda _done: self._reads.pop(asked))
+        return running
+
+    async def _after(self, running: asyncio.Future[Any], asked: _Asked, arguments: dict[str, Any]) -> Any:
+        await asyncio.wait([running])
+        del self._next[asked]
+        return await self._begin(asked, arguments)
 
     async def log(self, user: str, method: str, arguments: dict[str, Any]) -> None:
         """See `Calls.log`."""
