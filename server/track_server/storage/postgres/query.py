@@ -46,6 +46,7 @@ from track_protocol.query.tree import (
     named,
 )
 from track_server.storage import exactjson
+from track_server.storage.sql.operands import margin_around, texts_of
 from track_server.storage.sql.source import TABLES, Cell, Fragment
 from track_server.storage.sql.tables import json_values
 
@@ -57,8 +58,6 @@ _SPELLABLE: Final = re.compile(r'(?!\$)[^"\\\x00-\x1f]*')
 _MAX_KEYS: Final = 8
 """Parts of a name up to which it is looked for without parsing JSON in Python."""
 
-_NEAR: Final = 1e-12
-_TINY: Final = 1e-300
 _SERIES: Final = {"metrics": "metric", "chronos": "chrono"}
 _TREES: Final = frozenset({"parameters", "tags", "metadata"})
 _WHOLE: Final = "#"
@@ -327,7 +326,7 @@ def _json(leaf: Leaf, value: str, keys: list[Any]) -> Fragment:
     if isinstance(leaf, Present):
         return f"(({value}) IS NOT NULL)", keys
     if isinstance(leaf, Among):
-        texts = [each for operand in leaf.operands for each in _texts(operand)]
+        texts = [each for operand in leaf.operands for each in texts_of(operand)]
         none = "TRUE" if None in leaf.operands else "FALSE"
         sql = f"coalesce({text} = ANY(?::text[]), {none})"
         if not any(isinstance(operand, (list, tuple, dict)) for operand in leaf.operands):
@@ -356,8 +355,7 @@ def _json(leaf: Leaf, value: str, keys: list[Any]) -> Fragment:
 def _json_number(ordering: str, operand: int | float, value: str, keys: list[Any]) -> Fragment:
     below, equal = ordering[0] == "<", len(ordering) == 2
     limit = float(operand)
-    finite = math.isfinite(limit)
-    margin = max(abs(limit) * _NEAR, _TINY) if finite else 0.0
+    margin = margin_around(limit)
     low, high = (Decimal(repr(end)) for end in (limit - margin, limit + margin))
     number = f"({value})::text::numeric"
     sql = (
@@ -366,23 +364,7 @@ def _json_number(ordering: str, operand: int | float, value: str, keys: list[Any
         f"WHEN {number} < ?::numeric THEN {'TRUE' if below else 'FALSE'} "
         f"WHEN {number} > ?::numeric THEN {'FALSE' if below else 'TRUE'} END)"
     )
-    return sql, [*keys, *keys, _texts(operand), *keys, low, *keys, high]
-
-
-def _texts(operand: Any) -> list[str]:
-    """Every text that a scalar equal to this one may have been written as."""
-    if isinstance(operand, (list, tuple, dict)):
-        return []
-    if not is_number(operand):
-        return [exactjson.dumps(operand)]
-    if operand == 0:
-        return ["0", "0.0", "-0.0"]
-    twins: list[int | float] = [operand]
-    if isinstance(operand, int) and float(operand) == operand:
-        twins.append(float(operand))
-    elif isinstance(operand, float) and operand.is_integer() and INT_MIN <= operand <= INT_MAX:
-        twins.append(int(operand))
-    return [exactjson.dumps(twin) for twin in twins]
+    return sql, [*keys, *keys, texts_of(operand), *keys, low, *keys, high]
 
 
 def _placed(

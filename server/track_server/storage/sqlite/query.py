@@ -19,7 +19,6 @@ Everything that comes from a query is a bound parameter, JSON paths included.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from typing import Any, Final, Literal
 
 import apsw
 
-from track_protocol.model.values import INT_MAX, INT_MIN
 from track_protocol.query.order import CREATED
 from track_protocol.query.tree import (
     MISSING,
@@ -49,6 +47,7 @@ from track_protocol.query.tree import (
     named,
 )
 from track_server.storage import exactjson
+from track_server.storage.sql.operands import margin_around, texts_of
 
 __all__ = ["compile_cell", "compile_query", "compile_value", "register_functions"]
 
@@ -63,8 +62,6 @@ _MAX_KEYS: Final = 8
 _CONTAINS: Final = "~"
 _VALUE: Final = "value"
 """The root of what `track_match` is given."""
-_NEAR: Final = 1e-12
-_TINY: Final = 1e-300
 _TABLES: Final[dict[Kind, str]] = {"trial": "trial", "group": "trial_group", "project": "project"}
 _SERIES: Final = {"metrics": "metric", "chronos": "chrono"}
 
@@ -343,7 +340,7 @@ def _json_plain(leaf: Among | Ordered | Present, column: str, name: str | None, 
     if isinstance(leaf, Ordered):
         ordered = _json_text_ordered if isinstance(leaf.operand, str) else _json_number_ordered
         return ordered(leaf, column, name, path)
-    texts = [text for operand in leaf.operands for text in _texts(operand)]
+    texts = [text for operand in leaf.operands for text in texts_of(operand)]
     sql, params = _listed(f"({column} -> ?)", texts, "text")
     return f"coalesce({sql}, {int(None in leaf.operands)})", [path, *params]
 
@@ -355,7 +352,7 @@ def _json_text_ordered(leaf: Ordered, column: str, name: str | None, path: str) 
 
 def _json_number_ordered(leaf: Ordered, column: str, name: str | None, path: str) -> Fragment:
     operand = float(leaf.operand)
-    margin = max(abs(operand) * _NEAR, _TINY) if math.isfinite(operand) else 0.0
+    margin = margin_around(operand)
     below = int(leaf.ordering in ("<", "<="))
     near, near_params = _matched(leaf, column, name)
     sql = (
@@ -363,20 +360,6 @@ def _json_number_ordered(leaf: Ordered, column: str, name: str | None, path: str
         f"WHEN ({column} ->> ?) < ? THEN {below} WHEN ({column} ->> ?) > ? THEN {1 - below} ELSE {near} END"
     )
     return sql, [path, path, operand - margin, path, operand + margin, *near_params]
-
-
-def _texts(operand: Any) -> list[str]:
-    """Every text that a value equal to this scalar may have been written as."""
-    if not is_number(operand):
-        return [exactjson.dumps(operand)]
-    if operand == 0:
-        return ["0", "0.0", "-0.0"]
-    twins: list[int | float] = [operand]
-    if isinstance(operand, int) and float(operand) == operand:
-        twins.append(float(operand))
-    elif isinstance(operand, float) and operand.is_integer() and INT_MIN <= operand <= INT_MAX:
-        twins.append(int(operand))
-    return [exactjson.dumps(twin) for twin in twins]
 
 
 def _matched(leaf: Leaf, value: str, name: str | None) -> Fragment:
