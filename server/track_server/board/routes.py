@@ -55,7 +55,7 @@ _NOBODY: Final[Mapping[str, Any]] = {
     "database": None,
     "databases": [],
 }
-"""What a page is told of a session, as far as there is none."""
+"""What a page gets to know of a session, as far as there is none."""
 _IMAGES: Final = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",

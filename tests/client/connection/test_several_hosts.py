@@ -254,8 +254,8 @@ def test_a_server_of_another_store_whose_key_is_unknown_does_not_refuse_for_all(
     served: Served, token: str, settings: Settings, tmp_path: Path
 ) -> None:
     with (
-        serving(replace(settings, home=tmp_path / "another")) as stranger,
-        Link(host_of(stranger), host_of(served), token=token) as link,
+        serving(replace(settings, home=tmp_path / "another")) as other,
+        Link(host_of(other), host_of(served), token=token) as link,
     ):
         assert link.open().role == "writer"
         assert link.peer == host_of(served)

@@ -19,7 +19,7 @@ async def settle() -> None:
 
 
 class Requests:
-    """Requests that are answered until they are told to end."""
+    """Requests that go on until the test ends them."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
